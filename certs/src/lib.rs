@@ -1,0 +1,1 @@
+//! Node certificates and keys: profiles, authorities, the strict verifier, keys at rest. No HTTP, no SQL.

@@ -1,0 +1,1 @@
+//! In-process federations on a simulated network and clock.

@@ -1,0 +1,1 @@
+//! Mutual TLS between nodes: server, clients, reloading, limits.

@@ -1,0 +1,3 @@
+//! The Sanku node.
+
+fn main() {}
