@@ -1,0 +1,260 @@
+//! The command line: what `sanku` understands, Chinese first and English. What each command does stands in `commands`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// 三库：居民家庭经济状况核对联查节点。Sanku: the federated query node of household economic verification centres.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sanku",
+    version,
+    max_term_width = 110,
+    after_help = "例 Examples:\n  sanku demo                                       四个节点的演示 four real nodes and one lookup\n  sanku --config 421002/node.toml check            检查全部配置 judge the whole configuration\n  sanku --config 421002/node.toml query case.json  联查一个家庭 look one household up\n\n退出码 Exit codes: 0 完成 done, 1 失败 failed, 2 用法错误 wrong use, 3 完成但不完整 done but incomplete"
+)]
+pub(crate) struct Cli {
+    /// 节点配置文件 The node's configuration file
+    #[arg(long, short, global = true, env = "SANKU_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// 要做的事 What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Every command, in the order in which a newcomer meets them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// 启动四个真实节点并联查一个家庭 Start a province, a city and two districts, and look one household up
+    #[command(
+        after_help = "例 Examples:\n  sanku demo                        启动并保持 start and stay up\n  sanku demo --once                 查一次即结束 one lookup, then stop\n  sanku demo --once --json          只输出一个 JSON 文档 one JSON document\n  sanku demo --once --stop-node 421003   先停一个节点 stop a node first (exit code 3)"
+    )]
+    Demo(DemoArgs),
+    /// 运行节点 Run the node
+    #[command(after_help = "例 Example:\n  sanku --config /etc/sanku/node.toml serve")]
+    Serve(ServeArgs),
+    /// 检查全部配置，指出文件、行号和改法 Judge the whole configuration: file, line and cure
+    #[command(after_help = "例 Example:\n  sanku --config /etc/sanku/node.toml check")]
+    Check(JsonArg),
+    /// 导入部门数据文件 Import files of a department
+    #[command(
+        after_help = "例 Example:\n  sanku --config node.toml import 房产2026.xlsx --category real_estate --source 沙市区房产局 --as-of 2026-11-01"
+    )]
+    Import(ImportArgs),
+    /// 联查一个家庭 Look one household up in all databases
+    #[command(
+        after_help = "例 Examples:\n  sanku --config node.toml query case.json\n  sanku --config node.toml query --again 019a…   再问未答的节点 ask again whoever has not answered"
+    )]
+    Query(QueryArgs),
+    /// 撤回授权书 Withdraw a mandate: from then on nobody may look this family up under it
+    #[command(after_help = "例 Example:\n  sanku --config node.toml withdraw 019a… --reason 家庭撤回授权")]
+    Withdraw(WithdrawArgs),
+    /// 联邦的密钥、证书和公告 Keys, certificates and notes of a federation
+    #[command(subcommand)]
+    Federation(FederationCommand),
+    /// 节点的透明日志 The node's transparency log
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// 证据文件 Evidence files: what a decision rests on, for anybody to check offline
+    #[command(subcommand)]
+    Evidence(EvidenceCommand),
+    /// 数据目录与本节点数据 The catalogue, and what this node holds
+    #[command(subcommand)]
+    Records(RecordsCommand),
+    /// 生成命令补全脚本 Print a completion script for a shell
+    #[command(after_help = "例 Example:\n  sanku completions bash > ~/.local/share/bash-completion/completions/sanku")]
+    Completions {
+        /// 命令解释器 The shell
+        shell: Shell,
+    },
+}
+
+/// `--json`, wherever a script might read.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct JsonArg {
+    /// 输出 JSON，供程序读取 Print JSON for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `demo` understands.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// 查一次，输出结果和证据后结束 One lookup, its result and evidence file, then stop
+    #[arg(long)]
+    pub(crate) once: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
+    /// 目录（不得已存在或须为空） Directory for everything; it must not exist yet or be empty
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// 人口数 How many synthetic people
+    #[arg(long, default_value_t = 2000, value_name = "N", value_parser = clap::value_parser!(u32).range(20..=200_000))]
+    pub(crate) people: u32,
+    /// 随机种子 Seed of the population
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    pub(crate) seed: u64,
+    /// 提问前先停掉的节点 A node to stop before asking
+    #[arg(long, value_name = "CODE")]
+    pub(crate) stop_node: Option<String>,
+}
+
+/// What `serve` understands.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// 标准输入关闭时结束 Stop when standard input closes (for a parent process)
+    #[arg(long, hide = true)]
+    pub(crate) until_stdin_closes: bool,
+}
+
+/// What `import` understands.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// 文件：xlsx 或 CSV（UTF-8、GBK、GB 18030、UTF-16） Files: xlsx or CSV
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// 类别编号，见 `sanku records categories` The category's id
+    #[arg(long, value_name = "ID")]
+    pub(crate) category: String,
+    /// 来源部门 The department that vouches for the data
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: String,
+    /// 数据日期 The date that the department vouches for
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(crate) as_of: String,
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
+}
+
+/// What `query` understands.
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// 案件文件（`-` 为标准输入） The case file (`-`: standard input)
+    #[arg(value_name = "CASE.json", required_unless_present = "again", conflicts_with = "again")]
+    pub(crate) case: Option<PathBuf>,
+    /// 再问一次此前的查询 Ask an earlier question again
+    #[arg(long, value_name = "ID")]
+    pub(crate) again: Option<String>,
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
+}
+
+/// What `withdraw` understands.
+#[derive(Debug, Args)]
+pub(crate) struct WithdrawArgs {
+    /// 授权书编号 The mandate's id
+    #[arg(value_name = "MANDATE")]
+    pub(crate) mandate: String,
+    /// 原因 Why
+    #[arg(long, default_value = "授权撤回 withdrawn by the family", value_name = "TEXT")]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
+}
+
+/// What `federation` understands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FederationCommand {
+    /// 建立联邦：根、发证机构、公告、省节点 Found a federation: root, authority, notes, the province's node
+    #[command(
+        after_help = "例 Example:\n  sanku federation init hubei --name hubei.example --code 420000 --centre 湖北省 --endpoint 127.0.0.1:7443"
+    )]
+    Init {
+        /// 目录（不得已存在） The directory; it must not exist yet
+        dir: PathBuf,
+        /// 联邦名（域名形式） The federation's DNS-shaped name
+        #[arg(long, default_value = "sanku.example")]
+        name: String,
+        /// 省级区划代码 The province's division code
+        #[arg(long, default_value = "420000")]
+        code: String,
+        /// 中心名称（默认为区划名称） The centre's name (default: the division's)
+        #[arg(long, value_name = "NAME")]
+        centre: Option<String>,
+        /// 对外地址 Where other nodes reach it
+        #[arg(long, default_value = "127.0.0.1:7443", value_name = "HOST:PORT")]
+        endpoint: String,
+    },
+    /// 加入一个节点 Add a node: its keys, certificate, configuration and place in the registry
+    #[command(
+        after_help = "例 Example:\n  sanku federation add 421002 --dir hubei --centre 沙市区 --endpoint 127.0.0.1:7444"
+    )]
+    Add {
+        /// 区划代码 The division code
+        code: String,
+        /// 联邦目录 The federation's directory
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+        /// 中心名称（默认为区划名称） The centre's name (default: the division's)
+        #[arg(long, value_name = "NAME")]
+        centre: Option<String>,
+        /// 对外地址（默认本机下一个端口） Where other nodes reach it (default: this machine, the next port)
+        #[arg(long, value_name = "HOST:PORT")]
+        endpoint: Option<String>,
+    },
+}
+
+/// What `log` understands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// 逐条重算整个日志 Recompute the whole log; names the first index that does not hold
+    Verify(JsonArg),
+    /// 输出最新检查点 Print the newest signed checkpoint
+    Checkpoint,
+    /// 输出一条记录的 tlog-proof 证明 Print the tlog-proof of one entry
+    Prove {
+        /// 记录序号 The entry's index
+        index: u64,
+    },
+}
+
+/// What `evidence` understands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvidenceCommand {
+    /// 导出一次查询的证据文件 Write the evidence file of one question
+    Export {
+        /// 查询编号 The question's id
+        query: String,
+        /// 输出文件 Where to write it
+        #[arg(long, short, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// 离线验证证据文件 Check an evidence file; needs only the root's fingerprint
+    #[command(after_help = "例 Example:\n  sanku evidence verify evidence-019a….sanku --root 3f0c…")]
+    Verify {
+        /// 证据文件 The evidence file
+        file: PathBuf,
+        /// 根公告指纹（十六进制，默认取自配置） The root's fingerprint in hex (default: from the configuration)
+        #[arg(long, value_name = "HEX")]
+        root: Option<String>,
+        /// 补充的新公告 Newer notes to judge with
+        #[arg(long, value_name = "FILE")]
+        notes: Vec<PathBuf>,
+        /// 要求全部已见证 Demand that every run is witnessed
+        #[arg(long)]
+        witnessed: bool,
+        #[command(flatten)]
+        json: JsonArg,
+    },
+}
+
+/// What `records` understands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecordsCommand {
+    /// 全部类别和字段 All categories and their fields
+    Categories(JsonArg),
+    /// 查看本库中一个人的数据（会记入日志） What this node holds about a person; the look is logged
+    #[command(
+        after_help = "例 Example:\n  printf '%s' NUMBER | sanku --config node.toml records show --identity - --purpose 复核"
+    )]
+    Show {
+        /// 证件号码（`-` 从标准输入读取，避免留在历史里） Identity number (`-`: standard input)
+        #[arg(long, value_name = "NUMBER")]
+        identity: String,
+        /// 用途 Why you look
+        #[arg(long, value_name = "TEXT")]
+        purpose: String,
+        #[command(flatten)]
+        json: JsonArg,
+    },
+}

@@ -1,0 +1,278 @@
+//! The configuration of a node: one TOML file, overridden by `SANKU__…` in the environment, judged before anything runs (G10).
+//!
+//! Every finding names file, line and cure. Relative paths are relative to the file.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use sanku_exchange::Policy;
+use sanku_values::{DivisionCode, FederationName};
+use serde::Deserialize;
+
+/// The whole configuration of one node.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NodeConfig {
+    /// The federation's DNS-shaped name.
+    pub(crate) federation: FederationName,
+    /// This node's division code (区划代码).
+    pub(crate) code: DivisionCode,
+    /// This centre's name, for people.
+    pub(crate) name: String,
+    /// SHA-256 of the vkey text of the first root note, in hex: the one thing that is trusted beforehand.
+    pub(crate) root: String,
+    /// Where it listens.
+    pub(crate) listen: Listen,
+    /// Where it stores.
+    pub(crate) storage: Storage,
+    /// Where keys, certificates and notes lie.
+    pub(crate) identity: Identity,
+    /// Which relation may ask for what.
+    #[serde(default)]
+    pub(crate) policy: Policy,
+    /// What is written to the log of operations.
+    #[serde(default)]
+    pub(crate) log: Log,
+}
+
+/// Where the node listens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listen {
+    /// Address of the port for other nodes (mutual TLS), `HOST:PORT`.
+    pub(crate) peers: String,
+    /// The Unix socket for this machine's own commands; only its user may open it.
+    #[serde(default = "default_socket")]
+    pub(crate) socket: PathBuf,
+}
+
+/// Where the node stores.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Storage {
+    /// `sqlite:FILE` or `postgres://…`.
+    pub(crate) url: String,
+}
+
+/// Where keys, certificates and notes lie.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Identity {
+    /// Directory with `keys/`, `certs/` and `notes/`.
+    #[serde(default = "here")]
+    pub(crate) directory: PathBuf,
+}
+
+/// What is written to the log of operations (never personal data).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// `error`, `warn`, `info`, `debug`, or a filter such as `info,sanku_exchange=debug`.
+    pub(crate) level: String,
+    /// `json` for machines or `text` for people.
+    pub(crate) format: LogFormat,
+}
+
+/// Form of the operations' log.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// One JSON document a line.
+    Json,
+    /// Lines for people.
+    Text,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Json }
+    }
+}
+
+fn default_socket() -> PathBuf {
+    PathBuf::from("run/node.sock")
+}
+
+fn here() -> PathBuf {
+    PathBuf::from(".")
+}
+
+/// Something wrong in the configuration: where it stands and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Finding {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// The line, from 1, where one is to blame.
+    pub(crate) line: Option<usize>,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) cure: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(out, ":{line}")?;
+        }
+        write!(out, ": {}\n  办法 cure: {}", self.message, self.cure)
+    }
+}
+
+impl std::error::Error for Finding {}
+
+/// A configuration that was read, with the text it came from, so that a finding can name its line.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    /// The configuration, paths made absolute.
+    pub(crate) node: NodeConfig,
+    /// The file it came from.
+    pub(crate) file: PathBuf,
+    text: String,
+}
+
+impl Loaded {
+    /// Reads file and environment. The first thing that does not hold is the error.
+    pub(crate) fn read(file: &Path) -> Result<Self, Finding> {
+        let finding = |line, message: String, cure: &str| Finding { file: file.to_owned(), line, message, cure: cure.to_owned() };
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            finding(None, format!("读不了配置 cannot be read: {error}"), "用 --config 指出 node.toml name it with --config FILE")
+        })?;
+        // The text alone first: this reader knows lines. The environment is laid over it afterwards.
+        if let Err(error) = toml::from_str::<NodeConfig>(&text) {
+            let line = error.span().map(|span| line_at(&text, span.start));
+            return Err(finding(line, error.message().trim().to_owned(), &cure_for(error.message())));
+        }
+        let mut node: NodeConfig = config::Config::builder()
+            .add_source(config::File::from_str(&text, config::FileFormat::Toml))
+            .add_source(config::Environment::with_prefix("SANKU").prefix_separator("__").separator("__"))
+            .build()
+            .and_then(config::Config::try_deserialize)
+            .map_err(|error| finding(None, format!("环境变量 environment: {error}"), "改正或去掉 SANKU__… 变量 mend or unset the SANKU__… variable"))?;
+        let base = std::path::absolute(file).ok().and_then(|path| path.parent().map(Path::to_owned)).unwrap_or_default();
+        node.listen.socket = base.join(&node.listen.socket);
+        node.identity.directory = base.join(&node.identity.directory);
+        node.storage.url = absolute_url(&node.storage.url, &base);
+        let loaded = Self { node, file: file.to_owned(), text };
+        loaded.judge().map_or(Ok(loaded), Err)
+    }
+
+    /// A finding at the line of a key such as `listen.peers`.
+    pub(crate) fn finding(&self, key: &str, message: impl Into<String>, cure: impl Into<String>) -> Finding {
+        Finding { file: self.file.clone(), line: self.line_of(key), message: message.into(), cure: cure.into() }
+    }
+
+    /// What can be judged without opening anything.
+    fn judge(&self) -> Option<Finding> {
+        let node = &self.node;
+        if node.root.len() != 64 || !node.root.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)) {
+            return Some(self.finding("root", "不是 64 位小写十六进制 not 64 lower-case hex digits", "填根公告指纹 put the fingerprint that `sanku federation init` printed"));
+        }
+        if node.listen.peers.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
+            return Some(self.finding("listen.peers", "不是 地址:端口 not HOST:PORT", "例如 such as \"0.0.0.0:7443\""));
+        }
+        if node.listen.socket.as_os_str().len() > 100 {
+            return Some(self.finding("listen.socket", "套接字路径超过 100 字节 the path of the socket is longer than 100 bytes", "用较短的路径，例如 put a shorter one, such as /run/sanku/node.sock"));
+        }
+        if !(node.storage.url.starts_with("sqlite:") || node.storage.url.starts_with("postgres://") || node.storage.url.starts_with("postgresql://")) {
+            return Some(self.finding("storage.url", "不认识的数据库 an unknown kind of database", "写 sqlite:文件 或 postgres://… put sqlite:FILE or postgres://…"));
+        }
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&node.log.level) {
+            return Some(self.finding("log.level", format!("级别不对 no level: {error}"), "写 error、warn、info 或 debug put error, warn, info or debug"));
+        }
+        None
+    }
+
+    /// The line of a dotted key, or of its table where the key is absent.
+    fn line_of(&self, key: &str) -> Option<usize> {
+        let document = toml::de::DeTable::parse(&self.text).ok()?;
+        let mut table = document.get_ref();
+        let mut found = None;
+        for part in key.split('.') {
+            let (name, value) = table.iter().find(|(name, _)| name.get_ref().as_ref() == part)?;
+            found = Some(line_at(&self.text, name.span().start));
+            match value.get_ref() {
+                toml::de::DeValue::Table(inner) => table = inner,
+                _ => return found,
+            }
+        }
+        found
+    }
+}
+
+fn line_at(text: &str, offset: usize) -> usize {
+    text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+}
+
+fn cure_for(message: &str) -> String {
+    if message.contains("unknown field") {
+        "删去或改成上面列出的名称 delete the key, or write one of the names listed".to_owned()
+    } else if message.contains("missing field") {
+        "补上这一项，见 deploy/ 中的示例 add it; deploy/ holds examples".to_owned()
+    } else {
+        "按提示改正这一行 mend this line as it says".to_owned()
+    }
+}
+
+/// `sqlite:FILE` with FILE made absolute; other URLs as they are.
+fn absolute_url(url: &str, base: &Path) -> String {
+    match url.strip_prefix("sqlite:") {
+        Some(path) if !path.starts_with(':') => {
+            format!("sqlite:{}", base.join(path.trim_start_matches("//")).display())
+        }
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = r#"federation = "hubei.example"
+code = "421002"
+name = "沙市区"
+root = "0000000000000000000000000000000000000000000000000000000000000000"
+
+[listen]
+peers = "127.0.0.1:7443"
+
+[storage]
+url = "sqlite:node.db"
+
+[identity]
+directory = "."
+"#;
+
+    fn read(text: &str) -> Result<Loaded, Finding> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("node.toml");
+        std::fs::write(&file, text).unwrap();
+        Loaded::read(&file)
+    }
+
+    #[test]
+    fn sample_is_read_and_paths_are_absolute() {
+        let loaded = read(SAMPLE).unwrap();
+        assert!(loaded.node.listen.socket.is_absolute());
+        assert!(loaded.node.storage.url.starts_with("sqlite:/"));
+    }
+
+    #[test]
+    fn f37_each_spoilt_line_is_named_with_a_cure() {
+        let spoilt = [
+            ("hubei.example", "Hubei Example", 1),
+            ("421002", "421", 2),
+            ("name = ", "nmae = ", 3),
+            ("root = \"0000", "root = \"zz00", 4),
+            ("127.0.0.1:7443", "127.0.0.1", 7),
+            ("sqlite:node.db", "mysql:node", 10),
+            ("directory = \".\"", "directroy = \".\"", 13),
+        ];
+        for (from, to, line) in spoilt {
+            let finding = read(&SAMPLE.replace(from, to)).unwrap_err();
+            assert_eq!(finding.line, Some(line), "{from} → {to}: {finding}");
+            assert!(!finding.cure.is_empty());
+        }
+    }
+}
