@@ -1,1 +1,16 @@
-//! RFC 9162 trees, run proofs, C2SP signed notes, checkpoints, cosignatures, proofs and tiles. Mathematics and formats, no storage.
+//! Transparency logs: RFC 9162 trees, run proofs, and the C2SP formats around them (signed notes, checkpoints,
+//! cosignatures, proofs, tiles). Mathematics and formats; where a log is kept is `sanku-store`'s matter.
+
+pub mod checkpoint;
+mod hash;
+pub mod note;
+pub mod tiles;
+mod tree;
+
+pub use checkpoint::{Checkpoint, EntryProof};
+pub use hash::{Hash, NotAHash, empty_root, leaf_hash, node_hash};
+pub use note::{KeyType, NoteError, NoteSignature, SignedNote, SigningKey, VerifierKey};
+pub use tree::{
+    Frontier, ProofError, Subtree, consistency_subtrees, cut_run, inclusion_subtrees, root_of_inclusion, root_of_run,
+    run_proof, run_proof_subtrees, verify_consistency,
+};
