@@ -1,1 +1,18 @@
 //! What nodes say to each other: statements, streams, sealing, notes, scope, routing, accounts, merging, evidence.
+//!
+//! `PROTOCOL.md` beside this crate is the specification. No I/O happens here, and time comes in as an argument.
+
+pub mod body;
+pub mod entry;
+pub mod gather;
+pub mod json;
+pub mod merge;
+pub mod names;
+pub mod notes;
+pub mod outcomes;
+pub mod problem;
+pub mod seal;
+pub mod statement;
+pub mod stream;
+pub mod tree;
+pub mod trust;

@@ -1,5 +1,7 @@
 //! Laws of trees and proofs, checked against a tree that is computed the slow way.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail loudly and say what it skipped")]
+
 use proptest::prelude::*;
 use sanku_tlog::{
     Frontier, Hash, ProofError, Subtree, consistency_subtrees, cut_run, empty_root, inclusion_subtrees, leaf_hash,

@@ -1,0 +1,251 @@
+//! Statements and runs: what a node says and cannot take back, valid only with the proof that it stands in its log.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use sanku_tlog::{Checkpoint, Hash, SignedNote, VerifierKey, cut_run, leaf_hash, root_of_run};
+
+use crate::body::Body;
+use crate::entry::Entry;
+use crate::json::NotALine;
+use crate::names::Origin;
+use crate::seal::{SealedBody, SealingKey};
+
+/// Most statements in a run.
+pub const LONGEST_RUN: usize = 256;
+
+/// How a body came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyPart {
+    /// Its line.
+    Open(Arc<[u8]>),
+    /// Sealed to somebody.
+    Sealed(SealedBody),
+}
+
+/// An entry with its body, not yet judged.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// The entry's line, as received.
+    pub line: Arc<[u8]>,
+    /// The parsed entry.
+    pub entry: Entry,
+    /// Leaf hash of the line: the statement's name for all who respond to it.
+    pub leaf: Hash,
+    /// Its body.
+    pub body: BodyPart,
+}
+
+/// Why a run does not hold (`bad_proof`), or its log is not trusted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// Proof, checkpoint, digest or order do not hold.
+    #[error("bad proof: {0}")]
+    BadProof(&'static str),
+    /// The log is not one that the federation vouches for.
+    #[error("not trusted: {0}")]
+    NotTrusted(&'static str),
+}
+
+/// Which key a log is signed with: the registry's word.
+pub trait LogKeys {
+    /// The key of a log that is good now.
+    ///
+    /// # Errors
+    /// `NotTrusted` with a stable word if the log is unknown, its node not active, or its key revoked.
+    fn log_key(&self, log: &Origin) -> Result<VerifierKey, RunError>;
+}
+
+impl Statement {
+    /// A statement from its parts.
+    pub fn parse(line: &[u8], body: BodyPart) -> Result<Self, NotALine> {
+        Ok(Self {
+            line: line.into(),
+            entry: Entry::parse(line)?,
+            leaf: leaf_hash(line),
+            body,
+        })
+    }
+
+    /// The body's line, if it is open.
+    pub fn open_body(&self) -> Option<&[u8]> {
+        match &self.body {
+            BodyPart::Open(line) => Some(line),
+            BodyPart::Sealed(_) => None,
+        }
+    }
+
+    /// The open body as its type.
+    pub fn body_as<T: Body>(&self) -> Result<T, NotALine> {
+        T::parse(
+            self.open_body()
+                .ok_or_else(|| NotALine::because("the body is sealed"))?,
+        )
+    }
+}
+
+impl std::fmt::Debug for Statement {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            out,
+            "Statement({} {} of {})",
+            self.entry.said.kind(),
+            self.entry.id,
+            self.entry.log
+        )
+    }
+}
+
+/// Something that was verified. Only this module makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified<T>(T);
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl Verified<Statement> {
+    /// Opens a sealed body and checks it against the entry's digest. An open one stays as it is.
+    pub fn opened(self, key: &SealingKey) -> Result<Self, RunError> {
+        let BodyPart::Sealed(sealed) = &self.0.body else {
+            return Ok(self);
+        };
+        let line = key
+            .open(sealed, &self.0.line)
+            .map_err(|_| RunError::BadProof("the seal does not open"))?;
+        if Hash::of(&line) != self.0.entry.body {
+            return Err(RunError::BadProof("the sealed body is not the entry's"));
+        }
+        Ok(Self(Statement {
+            body: BodyPart::Open(line.into()),
+            ..self.0
+        }))
+    }
+}
+
+/// A run as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnverifiedRun {
+    /// The checkpoint it stands under, as it was sent.
+    pub checkpoint: Arc<SignedNote>,
+    /// The log, by the proof's line.
+    pub origin: Origin,
+    /// Index of the first entry.
+    pub first: u64,
+    /// The run's proof.
+    pub proof: Vec<Hash>,
+    /// Its statements.
+    pub statements: Vec<Statement>,
+}
+
+/// A run whose proof holds under its sender's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedRun {
+    /// The checkpoint it stands under.
+    pub checkpoint: Arc<SignedNote>,
+    /// The checkpoint's size.
+    pub size: u64,
+    /// The log.
+    pub origin: Origin,
+    /// Index of the first entry.
+    pub first: u64,
+    /// The run's proof.
+    pub proof: Vec<Hash>,
+    /// Its statements.
+    pub statements: Vec<Verified<Statement>>,
+}
+
+impl UnverifiedRun {
+    /// Checks everything that makes its statements valid.
+    pub fn verify(self, keys: &impl LogKeys) -> Result<VerifiedRun, RunError> {
+        let bad = RunError::BadProof;
+        if self.statements.is_empty() || self.statements.len() > LONGEST_RUN {
+            return Err(bad("a run has 1 to 256 statements"));
+        }
+        let key = keys.log_key(&self.origin)?;
+        let checkpoint =
+            Checkpoint::verify(&self.checkpoint, &key).map_err(|_| bad("the checkpoint is not this log's"))?;
+        if self
+            .statements
+            .iter()
+            .any(|statement| statement.entry.log != self.origin)
+        {
+            return Err(bad("an entry of another log"));
+        }
+        if self
+            .statements
+            .windows(2)
+            .any(|pair| pair[0].entry.time > pair[1].entry.time)
+        {
+            return Err(bad("times decrease"));
+        }
+        if self.statements.iter().any(|statement| {
+            statement
+                .open_body()
+                .is_some_and(|body| Hash::of(body) != statement.entry.body)
+        }) {
+            return Err(bad("a body is not its entry's"));
+        }
+        let leaves: Vec<_> = self.statements.iter().map(|statement| statement.leaf).collect();
+        match root_of_run(&leaves, self.first, checkpoint.size, &self.proof) {
+            Ok(root) if root == checkpoint.root => {}
+            _ => return Err(bad("the proof does not lead to the checkpoint")),
+        }
+        let Self {
+            checkpoint: note,
+            origin,
+            first,
+            proof,
+            statements,
+        } = self;
+        Ok(VerifiedRun {
+            checkpoint: note,
+            size: checkpoint.size,
+            origin,
+            first,
+            proof,
+            statements: statements.into_iter().map(Verified).collect(),
+        })
+    }
+}
+
+impl VerifiedRun {
+    /// The run's own proof, as it would be read.
+    pub fn to_unverified(&self) -> UnverifiedRun {
+        UnverifiedRun {
+            checkpoint: Arc::clone(&self.checkpoint),
+            origin: self.origin.clone(),
+            first: self.first,
+            proof: self.proof.clone(),
+            statements: self.statements.iter().map(|statement| statement.0.clone()).collect(),
+        }
+    }
+
+    /// A part of the run, with a proof of its own.
+    pub fn cut(&self, offset: usize, count: usize) -> Option<Self> {
+        let leaves: Vec<_> = self.statements.iter().map(|statement| statement.leaf).collect();
+        let proof = cut_run(&leaves, self.first, self.size, &self.proof, offset, count).ok()?;
+        Some(Self {
+            checkpoint: Arc::clone(&self.checkpoint),
+            size: self.size,
+            origin: self.origin.clone(),
+            first: self.first + offset as u64,
+            proof,
+            statements: self.statements.get(offset..offset + count)?.to_vec(),
+        })
+    }
+
+    /// The same run with every body that was sealed to this key opened.
+    pub fn opened(self, key: &SealingKey) -> Result<Self, RunError> {
+        let statements = self
+            .statements
+            .into_iter()
+            .map(|statement| statement.opened(key))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { statements, ..self })
+    }
+}
