@@ -1,4 +1,4 @@
-//! The tree of a federation (层级树): it follows from the registry and nothing else.
+//! The tree of a federation (层级树), and the targets of a scope. Both follow from the registry and nothing else.
 //!
 //! The superior of a node is the nearest ancestor code that is active; so a county that the province governs directly,
 //! or one whose city's node left, hangs under the province by itself. Between two nodes of a tree there is one path, so
@@ -8,7 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sanku_values::DivisionCode;
 
-use crate::notes::Registry;
+use crate::names::ScopeLabel;
+use crate::notes::{NodeState, Registry};
+
+/// Most targets of a question.
+pub const MOST_TARGETS: usize = 4096;
 
 /// Who stands above whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,15 +21,27 @@ pub struct Tree {
     subordinates: BTreeMap<DivisionCode, BTreeSet<DivisionCode>>,
 }
 
-/// The codes form no tree.
+/// The registry does not make one tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the active nodes have not exactly one without superior")]
+#[error("the registry does not have exactly one active node without superior")]
 pub struct NotATree;
+
+/// Why a scope has no targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScopeError {
+    /// The asker is no active node.
+    #[error("the asker is not active")]
+    Asker,
+    /// More than 4,096.
+    #[error("more than 4,096 targets")]
+    TooMany,
+}
 
 impl Tree {
     /// The tree of a registry's active nodes.
-    pub const fn of(registry: &Registry) -> &Self {
-        registry.tree()
+    pub fn of(registry: &Registry) -> Result<Self, NotATree> {
+        let active = registry.nodes.iter().filter(|row| row.state == NodeState::Active);
+        Self::build(active.map(|row| row.code))
     }
 
     /// The tree of these codes.
@@ -42,11 +58,15 @@ impl Tree {
                 tree.subordinates.entry(superior).or_default().insert(*code);
             }
         }
-        if tree.superiors.values().filter(|superior| superior.is_none()).count() == 1 { Ok(tree) } else { Err(NotATree) }
+        if tree.superiors.values().filter(|superior| superior.is_none()).count() == 1 {
+            Ok(tree)
+        } else {
+            Err(NotATree)
+        }
     }
 
     /// Every node, rising.
-    pub fn codes(&self) -> impl Iterator<Item = DivisionCode> {
+    pub fn nodes(&self) -> impl Iterator<Item = DivisionCode> {
         self.superiors.keys().copied()
     }
 
@@ -91,7 +111,9 @@ impl Tree {
         if from == to || !self.contains(from) || !self.contains(to) {
             return None;
         }
-        let below = std::iter::once(to).chain(self.superiors(to)).find(|code| self.superior(*code) == Some(from));
+        let below = std::iter::once(to)
+            .chain(self.superiors(to))
+            .find(|code| self.superior(*code) == Some(from));
         below.or_else(|| self.superior(from))
     }
 
@@ -101,6 +123,33 @@ impl Tree {
             return None;
         }
         Some(std::iter::successors(Some(from), |at| self.next_hop(*at, to)).collect())
+    }
+
+    /// The targets of a scope, asked by a node. Codes that are no active node stay targets: they end as `unknown_node`.
+    pub fn targets(
+        &self,
+        asker: DivisionCode,
+        scope: ScopeLabel,
+        named: Option<&[DivisionCode]>,
+    ) -> Result<BTreeSet<DivisionCode>, ScopeError> {
+        if !self.contains(asker) {
+            return Err(ScopeError::Asker);
+        }
+        let targets: BTreeSet<_> = match scope {
+            ScopeLabel::Federation => self.nodes().collect(),
+            ScopeLabel::Codes => named.unwrap_or_default().iter().copied().collect(),
+            ScopeLabel::Lineage => {
+                let mut lineage = self.descendants(asker);
+                lineage.insert(asker);
+                lineage.extend(self.superiors(asker));
+                lineage
+            }
+        };
+        if targets.len() > MOST_TARGETS {
+            Err(ScopeError::TooMany)
+        } else {
+            Ok(targets)
+        }
     }
 
     /// Every node that `node` reaches through `neighbour`, which is one of them; empty if they are no neighbours.
@@ -114,7 +163,9 @@ impl Tree {
             return BTreeSet::new();
         }
         let own = self.descendants(node);
-        self.codes().filter(|code| *code != node && !own.contains(code)).collect()
+        self.nodes()
+            .filter(|code| *code != node && !own.contains(code))
+            .collect()
     }
 }
 
@@ -137,14 +188,20 @@ mod tests {
         let tree = tree(&[420_000, 421_000, 421_002, 429_004]);
         assert_eq!(tree.superior(code(429_004)), Some(code(420_000)));
         assert_eq!(tree.superior(code(421_002)), Some(code(421_000)));
-        assert_eq!(tree.path(code(421_002), code(429_004)).unwrap(), [421_002, 421_000, 420_000, 429_004].map(code));
+        assert_eq!(
+            tree.path(code(421_002), code(429_004)).unwrap(),
+            [421_002, 421_000, 420_000, 429_004].map(code)
+        );
     }
 
     #[test]
     fn districts_of_a_city_that_left_hang_under_the_province() {
         let tree = tree(&[420_000, 421_002, 421_003]);
         assert_eq!(tree.neighbours(code(421_002)), [code(420_000)].into());
-        assert_eq!(tree.path(code(421_002), code(421_003)).unwrap(), [421_002, 420_000, 421_003].map(code));
+        assert_eq!(
+            tree.path(code(421_002), code(421_003)).unwrap(),
+            [421_002, 420_000, 421_003].map(code)
+        );
     }
 
     #[test]
@@ -163,11 +220,40 @@ mod tests {
         assert!(tree.behind(code(421_000), code(421_000)).is_empty());
     }
 
+    #[test]
+    fn lineage_is_here_all_above_and_all_below() {
+        let tree = tree(&[420_000, 421_000, 421_002, 421_003, 429_004]);
+        let lineage = |asker: u32| tree.targets(code(asker), ScopeLabel::Lineage, None).unwrap();
+        assert_eq!(lineage(421_002), [420_000, 421_000, 421_002].map(code).into());
+        assert_eq!(lineage(421_000), [420_000, 421_000, 421_002, 421_003].map(code).into());
+        assert_eq!(lineage(420_000), tree.nodes().collect());
+    }
+
+    #[test]
+    fn targets_have_a_limit_and_an_asker_of_the_tree() {
+        let one = tree(&[420_000]);
+        assert_eq!(
+            one.targets(code(421_000), ScopeLabel::Federation, None),
+            Err(ScopeError::Asker)
+        );
+        let many: Vec<_> = (420_100..=429_999)
+            .filter_map(|number| DivisionCode::try_from(number).ok())
+            .collect();
+        let ask = |count: usize| {
+            one.targets(code(420_000), ScopeLabel::Codes, Some(&many[..count]))
+                .map(|targets| targets.len())
+        };
+        assert_eq!(ask(MOST_TARGETS), Ok(MOST_TARGETS));
+        assert_eq!(ask(MOST_TARGETS + 1), Err(ScopeError::TooMany));
+    }
+
     /// A province with gaps: some cities have no node, some counties are governed directly.
     fn any_tree() -> impl Strategy<Value = Tree> {
         let district = (0_u32..14, 0_u32..8).prop_map(|(city, district)| 420_000 + city * 100 + district);
         proptest::collection::btree_set(district, 0..60).prop_map(|numbers| {
-            let codes = numbers.into_iter().filter_map(|number| DivisionCode::try_from(number).ok());
+            let codes = numbers
+                .into_iter()
+                .filter_map(|number| DivisionCode::try_from(number).ok());
             Tree::build(codes.chain([code(420_000)])).unwrap()
         })
     }
@@ -175,7 +261,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_pair_has_one_path_that_goes_the_same_way_back(tree in any_tree()) {
-            let codes: Vec<_> = tree.codes().collect();
+            let codes: Vec<_> = tree.nodes().collect();
             for from in &codes {
                 for to in &codes {
                     let path = tree.path(*from, *to).unwrap();
@@ -195,14 +281,14 @@ mod tests {
 
         #[test]
         fn what_lies_behind_the_neighbours_is_everything_else_once(tree in any_tree()) {
-            for node in tree.codes() {
+            for node in tree.nodes() {
                 let mut seen = BTreeSet::from([node]);
                 for neighbour in tree.neighbours(node) {
                     for behind in tree.behind(node, neighbour) {
                         prop_assert!(seen.insert(behind));
                     }
                 }
-                prop_assert_eq!(seen, tree.codes().collect::<BTreeSet<_>>());
+                prop_assert_eq!(seen, tree.nodes().collect::<BTreeSet<_>>());
             }
         }
     }
