@@ -1,1 +1,176 @@
-//! SQLite and PostgreSQL: the only place with SQL. The log's sequencer, sealed records and statements, imports, questions.
+//! The only place with SQL: the log with its sequencer, questions and statements, sealed records, notes.
+//!
+//! SQLite by default, PostgreSQL by another URL; every statement of SQL is one text for both. Knows no HTTP.
+
+mod database;
+mod log;
+mod questions;
+mod records;
+mod sealing;
+
+use std::sync::Arc;
+
+pub use log::{Committed, Effect};
+pub use questions::{Remembered, key_name};
+pub use records::{Found, ImportRow, ImportRows, StoredImport, StoredRecord};
+use sanku_federation_protocol::names::Origin;
+use sanku_tlog::{Checkpoint, SigningKey, VerifierKey, empty_root};
+use sanku_values::Clock;
+pub use sealing::StorageKeys;
+use sqlx::Row;
+
+use crate::database::{Database, on};
+
+/// Why the store cannot do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database does not answer as it should.
+    #[error("数据库 database: {0}")]
+    Database(String),
+    /// The schema cannot be brought up to date.
+    #[error("数据库结构 schema: {0}")]
+    Schema(String),
+    /// A key is missing or wrong.
+    #[error("密钥 keys: {0}")]
+    Keys(&'static str),
+    /// What was read does not hold: it is not served.
+    #[error("数据损坏 corrupt: {0}")]
+    Corrupt(&'static str),
+    /// The key was destroyed: the content cannot be read any more.
+    #[error("密钥已销毁，内容不可恢复 the key was destroyed, the content is gone")]
+    Destroyed,
+    /// The database is behind or beside what this node signed: nothing is said until an administrator decided.
+    #[error("节点处于恢复状态 recovering: {0}")]
+    Recovering(&'static str),
+    /// Nothing was written.
+    #[error("日志未写入 the log was not written: {0}")]
+    NotWritten(String),
+    /// A draft that cannot be an entry.
+    #[error("not a statement: {0}")]
+    Draft(String),
+    /// The same content is in already.
+    #[error("内容已导入，批号 {number} already imported as #{number}")]
+    AlreadyImported {
+        /// The import that holds it.
+        number: u64,
+    },
+    /// The log has no such entry.
+    #[error("没有这条记录，日志共 {size} 条 no such entry: the log has {size}")]
+    NoSuchEntry {
+        /// The log's size.
+        size: u64,
+    },
+    /// The log does not hold from here on.
+    #[error("日志从第 {index} 条起不成立 the log does not hold from index {index}: {why}")]
+    Broken {
+        /// The first index that does not hold, or the first of the group that holds it.
+        index: u64,
+        /// Why.
+        why: &'static str,
+    },
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        // Messages of databases may quote values: only their kind goes further.
+        match error {
+            sqlx::Error::Database(error) => Self::Database(
+                error
+                    .code()
+                    .map_or_else(|| "refused".to_owned(), |code| format!("code {code}")),
+            ),
+            sqlx::Error::Io(error) => Self::Database(error.kind().to_string()),
+            sqlx::Error::PoolTimedOut => Self::Database("no connection in time".to_owned()),
+            sqlx::Error::RowNotFound => Self::Corrupt("a row is missing"),
+            sqlx::Error::Configuration(_) => Self::Database("the URL is not of its form".to_owned()),
+            _ => Self::Database("it broke off".to_owned()),
+        }
+    }
+}
+
+/// A node's database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    database: Database,
+    keys: StorageKeys,
+    origin: Origin,
+    verifier: VerifierKey,
+    jobs: tokio::sync::mpsc::Sender<log::Job>,
+}
+
+impl Store {
+    /// Opens the database behind a URL and starts the log's sequencer.
+    ///
+    /// # Errors
+    /// `Recovering` if the database does not hold what its own checkpoint says, or another log.
+    pub async fn open(
+        url: &str,
+        keys: StorageKeys,
+        origin: Origin,
+        signing: SigningKey,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        let database = Database::open(url).await?;
+        let verifier = signing.verifier().clone();
+        if verifier.name() != origin.to_string() {
+            return Err(StoreError::Keys("the log's key bears another name"));
+        }
+        let empty = Checkpoint {
+            origin: origin.to_string(),
+            size: 0,
+            root: empty_root(),
+        };
+        let empty = empty
+            .sign(&signing)
+            .map_err(|_| StoreError::Keys("the log's key does not sign"))?;
+        let (last, number): (Option<i64>, i64) = on!(&database, pool => {
+            sqlx::query("INSERT INTO head (one, number, size, time, checkpoint) VALUES (1, $1, 0, 0, $2) ON CONFLICT DO NOTHING").bind(i64::from(origin.number)).bind(empty.to_string()).execute(pool).await?;
+            let number = sqlx::query("SELECT number FROM head").fetch_one(pool).await?.try_get(0)?;
+            (sqlx::query("SELECT MAX(idx) FROM log WHERE number = $1").bind(i64::from(origin.number)).fetch_one(pool).await?.try_get(0)?, number)
+        });
+        if number != i64::from(origin.number) {
+            return Err(StoreError::Recovering("the database holds another log"));
+        }
+        let (jobs, receiver) = tokio::sync::mpsc::channel(1024);
+        let store = Self {
+            database: database.clone(),
+            keys: keys.clone(),
+            origin: origin.clone(),
+            verifier,
+            jobs,
+        };
+        let (checkpoint, _) = store.checkpoint().await?;
+        // Another process may have written between both looks; less than the checkpoint says is never right.
+        if last.map_or(0, |last| last.unsigned_abs() + 1) < checkpoint.size {
+            return Err(StoreError::Recovering(
+                "the database holds less than its checkpoint says",
+            ));
+        }
+        tokio::spawn(
+            log::Sequencer {
+                database,
+                keys,
+                origin,
+                signing,
+                clock,
+            }
+            .run(receiver),
+        );
+        Ok(store)
+    }
+
+    /// The log's origin.
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The log's key.
+    pub const fn verifier(&self) -> &VerifierKey {
+        &self.verifier
+    }
+
+    /// A keyed pseudonym under this node's key.
+    pub fn pseudonym(&self, purpose: &str, text: &str) -> sanku_tlog::Hash {
+        self.keys.pseudonym(purpose, text)
+    }
+}

@@ -316,6 +316,11 @@ impl Frontier {
         self.size
     }
 
+    /// Hashes of the perfect subtrees that make up the log, largest first.
+    pub fn peaks(&self) -> &[Hash] {
+        &self.peaks
+    }
+
     /// Appends a leaf. `made` hears of every perfect subtree that it completed: level, index, hash (the leaf itself too).
     pub fn push(&mut self, leaf: Hash, mut made: impl FnMut(u8, u64, Hash)) {
         made(0, self.size, leaf);

@@ -1,6 +1,10 @@
 //! Laws of trees and proofs, checked against a tree that is computed the slow way.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail loudly and say what it skipped")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may fail loudly and say what it skipped"
+)]
 
 use proptest::prelude::*;
 use sanku_tlog::{

@@ -1,7 +1,11 @@
 //! The vectors of transparency-dev: 0 disagreements. They are not shipped here; `SANKU_MERKLE_VECTORS` names the
 //! `testdata` folder of a checkout of transparency-dev/merkle. The reference tree below is checked always.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail loudly and say what it skipped")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may fail loudly and say what it skipped"
+)]
 
 use std::path::{Path, PathBuf};
 

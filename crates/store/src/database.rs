@@ -1,0 +1,94 @@
+//! Opening a database by its URL, and the one place that tells SQLite from PostgreSQL.
+
+use std::borrow::Cow;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr, SqlitePool};
+
+use crate::StoreError;
+
+/// A pool of connections to either database.
+#[derive(Clone, Debug)]
+pub(crate) enum Database {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// Runs one body against whichever pool is behind the store.
+macro_rules! on {
+    ($database:expr, $pool:ident => $body:expr) => {
+        match $database {
+            $crate::database::Database::Sqlite($pool) => $body,
+            $crate::database::Database::Postgres($pool) => $body,
+        }
+    };
+}
+pub(crate) use on;
+
+impl Database {
+    /// `sqlite:FILE`, `sqlite::memory:` or `postgres://…`; brings the schema up to date.
+    pub(crate) async fn open(url: &str) -> Result<Self, StoreError> {
+        if url.starts_with("postgres") {
+            let pool = PgPoolOptions::new()
+                .max_connections(8)
+                .acquire_timeout(Duration::from_secs(10))
+                .connect(url)
+                .await?;
+            migrator(include_str!("../migrations/0001.postgres.sql"))
+                .run(&pool)
+                .await
+                .map_err(|error| StoreError::Schema(error.to_string()))?;
+            return Ok(Self::Postgres(pool));
+        }
+        let options = SqliteConnectOptions::from_str(url)?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(20));
+        // A database in memory lives in one connection.
+        let connections = if url.contains(":memory:") { 1 } else { 6 };
+        let pool = SqlitePoolOptions::new()
+            .max_connections(connections)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options)
+            .await?;
+        migrator(include_str!("../migrations/0001.sqlite.sql"))
+            .run(&pool)
+            .await
+            .map_err(|error| StoreError::Schema(error.to_string()))?;
+        Ok(Self::Sqlite(pool))
+    }
+
+    /// How a writing transaction begins: on SQLite it takes the write lock at once.
+    pub(crate) const fn begin(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "BEGIN IMMEDIATE",
+            Self::Postgres(_) => "BEGIN",
+        }
+    }
+
+    /// How the head is read by whoever is about to write: on PostgreSQL its row is the lock.
+    pub(crate) const fn lock_head(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "SELECT number, size, time, checkpoint FROM head",
+            Self::Postgres(_) => "SELECT number, size, time, checkpoint FROM head FOR UPDATE",
+        }
+    }
+}
+
+fn migrator(first: &'static str) -> Migrator {
+    let sql = AssertSqlSafe(first).into_sql_str();
+    Migrator::with_migrations(vec![Migration::new(
+        1,
+        Cow::Borrowed("first"),
+        MigrationType::Simple,
+        sql,
+        false,
+    )])
+}

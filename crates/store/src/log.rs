@@ -1,0 +1,596 @@
+//! The log's sequencer and its proofs.
+//!
+//! Whoever says something hands in drafts; entries, bodies and the effects they record commit in one transaction, then the
+//! checkpoint is signed, then the caller may send. While one group is written, the next gathers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sanku_federation_protocol::entry::{Draft, Entry};
+use sanku_federation_protocol::names::{Origin, StatementId};
+use sanku_federation_protocol::statement::{BodyPart, LogKeys, RunError, Statement, UnverifiedRun, VerifiedRun};
+use sanku_tlog::{
+    Checkpoint, EntryProof, Frontier, Hash, ProofError, SignedNote, SigningKey, VerifierKey, consistency_subtrees,
+    inclusion_subtrees, leaf_hash, run_proof_subtrees, tiles,
+};
+use sanku_values::{Clock, Time};
+use sqlx::{QueryBuilder, Row};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::database::{Database, on};
+use crate::records::ImportRows;
+use crate::sealing::{DataKey, StorageKeys};
+use crate::{Store, StoreError};
+
+/// Most jobs that are written together.
+const GROUP: usize = 64;
+/// Rows of one INSERT, below the databases' limits on parameters.
+pub(crate) const ROWS: usize = 1000;
+
+/// What commits together with the statements of one call.
+#[derive(Debug)]
+pub enum Effect {
+    /// These statements are said about this question, whose own entry has this leaf hash; remembered until it expires.
+    Said {
+        /// The asker's log.
+        origin: Origin,
+        /// The question's id.
+        id: StatementId,
+        /// The question's leaf hash; nothing if the drafts hold the question itself.
+        leaf: Option<Hash>,
+        /// Until when it is remembered.
+        expires: Time,
+    },
+    /// Another node's run about this question is kept.
+    Received {
+        /// The asker's log.
+        origin: Origin,
+        /// The question's id.
+        id: StatementId,
+        /// The run.
+        run: Box<VerifiedRun>,
+    },
+    /// A mandate of this asker is withdrawn.
+    Withdrawn {
+        /// The asker's code.
+        asker: sanku_values::DivisionCode,
+        /// The mandate.
+        mandate: StatementId,
+        /// Until the mandate's end.
+        until: Time,
+    },
+    /// Records come in.
+    Import(Box<ImportRows>),
+}
+
+/// Statements that are durable, with the proof that they stand in this node's log. Only the sequencer makes one.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The run.
+    pub run: VerifiedRun,
+}
+
+pub(crate) struct Job {
+    pub(crate) drafts: Vec<Draft>,
+    pub(crate) key_name: String,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) reply: oneshot::Sender<Result<Committed, StoreError>>,
+}
+
+/// Our own log's key, for reading our own statements.
+pub(crate) struct OwnKey(pub(crate) VerifierKey);
+
+impl LogKeys for OwnKey {
+    fn log_key(&self, log: &Origin) -> Result<VerifierKey, RunError> {
+        if log.to_string() == self.0.name() {
+            Ok(self.0.clone())
+        } else {
+            Err(RunError::NotTrusted("not our own log"))
+        }
+    }
+}
+
+/// What the sequencer knows of the log's right edge between groups.
+struct Edge {
+    frontier: Frontier,
+    time: Time,
+}
+
+pub(crate) struct Sequencer {
+    pub(crate) database: Database,
+    pub(crate) keys: StorageKeys,
+    pub(crate) origin: Origin,
+    pub(crate) signing: SigningKey,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Sequencer {
+    pub(crate) async fn run(self, mut jobs: mpsc::Receiver<Job>) {
+        let mut edge = None;
+        let mut group_before = 0;
+        while let Some(first) = jobs.recv().await {
+            if group_before >= 6 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let mut group = vec![first];
+            while group.len() < GROUP
+                && let Ok(job) = jobs.try_recv()
+            {
+                group.push(job);
+            }
+            group_before = group.len();
+            edge = self.write(edge, group).await;
+        }
+    }
+
+    /// Writes a group and answers its callers. Gives the new edge, or nothing if it must be read again.
+    async fn write(&self, edge: Option<Edge>, group: Vec<Job>) -> Option<Edge> {
+        let mut drafted = Vec::new();
+        let mut replies = Vec::new();
+        for job in group {
+            drafted.push((job.drafts, job.key_name, job.effects));
+            replies.push(job.reply);
+        }
+        match self.commit(edge, drafted).await {
+            Ok((edge, results)) => {
+                for (reply, result) in replies.into_iter().zip(results) {
+                    // A caller that went away has its statements in the log all the same.
+                    let _ = reply.send(result);
+                }
+                Some(edge)
+            }
+            Err(error) => {
+                tracing::error!(%error, "the log could not be written");
+                for reply in replies {
+                    let _ = reply.send(Err(StoreError::NotWritten(error.to_string())));
+                }
+                None
+            }
+        }
+    }
+
+    async fn commit(
+        &self,
+        edge: Option<Edge>,
+        group: Vec<(Vec<Draft>, String, Vec<Effect>)>,
+    ) -> Result<(Edge, Vec<Result<Committed, StoreError>>), StoreError> {
+        on!(&self.database, pool => {
+            let mut tx = pool.begin_with(self.database.begin()).await?;
+            let head = sqlx::query(self.database.lock_head()).fetch_one(&mut *tx).await?;
+            let (number, size, time): (i64, i64, i64) = (head.try_get(0)?, head.try_get(1)?, head.try_get(2)?);
+            if number != i64::from(self.origin.number) {
+                return Err(StoreError::Recovering("the database holds another log"));
+            }
+            let size = size.unsigned_abs();
+            let mut edge = match edge {
+                Some(edge) if edge.frontier.size() == size => edge,
+                // We signed more than the database holds: it was put back.
+                Some(edge) if edge.frontier.size() > size => return Err(StoreError::Recovering("the database is behind what this process signed")),
+                _ => {
+                    let mut nodes = HashMap::new();
+                    let wanted = frontier_nodes(size);
+                    for (level, index) in &wanted {
+                        let (tile, start, count) = place_of(*level, *index);
+                        let rows = if tile == 0 {
+                            sqlx::query("SELECT entry FROM log WHERE number = $1 AND idx >= $2 AND idx < $3 ORDER BY idx").bind(number).bind(start).bind(start + count).fetch_all(&mut *tx).await?
+                        } else {
+                            sqlx::query("SELECT hash FROM roots WHERE number = $1 AND level = $4 AND idx >= $2 AND idx < $3 ORDER BY idx").bind(number).bind(start).bind(start + count).bind(i64::from(tile)).fetch_all(&mut *tx).await?
+                        };
+                        let hashes = rows.iter().map(|row| hash_of_row(row.try_get::<Vec<u8>, _>(0), tile)).collect::<Result<Vec<_>, _>>()?;
+                        nodes.insert((*level, *index), node_of(&hashes, count)?);
+                    }
+                    let frontier = Frontier::load(size, &mut |level, index| nodes.get(&(level, index)).copied().ok_or(StoreError::Corrupt("the log's hashes")))?;
+                    Edge { frontier, time: Time::from_millis(time) }
+                }
+            };
+
+            let now = self.clock.now().max(edge.time);
+            let mut made = HashMap::new();
+            let mut roots = Vec::new();
+            let mut rows = Vec::new();
+            let mut results = Vec::new();
+            for (drafts, key_name, effects) in group {
+                let first = edge.frontier.size();
+                // A file that is in already has one effect: this call appends nothing.
+                let mut known = None;
+                for effect in &effects {
+                    if let Effect::Import(import) = effect {
+                        let row = sqlx::query("SELECT number FROM imports WHERE digest = $1").bind(import.digest.bytes().to_vec()).fetch_optional(&mut *tx).await?;
+                        if let Some(row) = row {
+                            known = Some(row.try_get::<i64, _>(0)?.unsigned_abs());
+                        }
+                    }
+                }
+                if let Some(number) = known {
+                    results.push(Err(StoreError::AlreadyImported { number }));
+                    continue;
+                }
+                let key = {
+                    let row = sqlx::query("SELECT wrapped FROM keys WHERE name = $1").bind(&key_name).fetch_optional(&mut *tx).await?;
+                    match row {
+                        Some(row) => self.keys.unwrap(&key_name, &row.try_get::<Vec<u8>, _>(0)?)?,
+                        None => {
+                            let (key, wrapped) = self.keys.fresh(&key_name)?;
+                            sqlx::query("INSERT INTO keys (name, wrapped) VALUES ($1, $2)").bind(&key_name).bind(wrapped).execute(&mut *tx).await?;
+                            key
+                        }
+                    }
+                };
+                let peaks = frontier_nodes(first);
+                for ((level, index), hash) in peaks.into_iter().zip(edge.frontier.peaks()) {
+                    made.insert((level, index), *hash);
+                }
+                let mut leaf_of_first = None;
+                let mut statements = Vec::new();
+                for draft in &drafts {
+                    let index = edge.frontier.size();
+                    let (line, leaf) = draft.entry(&self.origin, now);
+                    leaf_of_first.get_or_insert(leaf);
+                    edge.frontier.push(leaf, |level, index, hash| {
+                        made.insert((level, index), hash);
+                        if level > 0 && level % 8 == 0 {
+                            roots.push((i64::from(level / 8), index.cast_signed(), hash));
+                        }
+                    });
+                    let sealed = key.seal(place(number, index).as_bytes(), &draft.body)?;
+                    rows.push((index.cast_signed(), line.clone(), sealed, key_name.clone()));
+                    statements.push(Statement::parse(&line, BodyPart::Open(Arc::clone(&draft.body))).map_err(|error| StoreError::Draft(error.to_string()))?);
+                }
+                for effect in effects {
+                    match effect {
+                        Effect::Said { origin, id, leaf, expires } => {
+                            let leaf = leaf.or(leaf_of_first).ok_or(StoreError::Draft("a question without statements".to_owned()))?;
+                            sqlx::query("INSERT INTO questions (origin, id, leaf, expires) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
+                                .bind(origin.to_string()).bind(id.to_string()).bind(leaf.bytes().to_vec()).bind(expires.millis()).execute(&mut *tx).await?;
+                            if !drafts.is_empty() {
+                                sqlx::query("INSERT INTO said (origin, id, number, first, count) VALUES ($1, $2, $3, $4, $5)")
+                                    .bind(origin.to_string()).bind(id.to_string()).bind(number).bind(first.cast_signed()).bind(i64::try_from(drafts.len()).unwrap_or(0)).execute(&mut *tx).await?;
+                            }
+                        }
+                        Effect::Received { origin, id, run } => {
+                            let wire = sanku_federation_protocol::stream::write_run(&run);
+                            let sealed = key.seal(format!("received {origin} {id} {} {}", run.origin, run.first).as_bytes(), wire.as_bytes())?;
+                            sqlx::query("INSERT INTO received (origin, id, log, first, wire) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING")
+                                .bind(origin.to_string()).bind(id.to_string()).bind(run.origin.to_string()).bind(run.first.cast_signed()).bind(sealed).execute(&mut *tx).await?;
+                        }
+                        Effect::Withdrawn { asker, mandate, until } => {
+                            sqlx::query("INSERT INTO withdrawals (asker, mandate, until) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+                                .bind(i64::from(asker.number())).bind(mandate.to_string()).bind(until.millis()).execute(&mut *tx).await?;
+                        }
+                        Effect::Import(import) => {
+                            let next: i64 = sqlx::query("SELECT COALESCE(MAX(number), 0) + 1 FROM imports").fetch_one(&mut *tx).await?.try_get(0)?;
+                            let key_name = format!("import {next}");
+                            let (key, wrapped) = self.keys.fresh(&key_name)?;
+                            sqlx::query("INSERT INTO keys (name, wrapped) VALUES ($1, $2)").bind(&key_name).bind(wrapped).execute(&mut *tx).await?;
+                            let file = key.seal(format!("imports {next}").as_bytes(), import.file.as_bytes())?;
+                            sqlx::query("INSERT INTO imports (number, category, source, as_of, digest, accepted, file) VALUES ($1, $2, $3, $4, $5, $6, $7)")
+                                .bind(next).bind(import.category.as_str()).bind(&import.source).bind(import.as_of.to_string()).bind(import.digest.bytes().to_vec())
+                                .bind(i64::try_from(import.rows.len()).unwrap_or(0)).bind(file).execute(&mut *tx).await?;
+                            for chunk in import.rows.chunks(ROWS) {
+                                let mut sealed = Vec::with_capacity(chunk.len());
+                                for row in chunk {
+                                    let subject = self.keys.blind(&row.number);
+                                    let plain = serde_json::to_vec(row).map_err(|_| StoreError::Draft("a record that cannot be written".to_owned()))?;
+                                    let place = crate::records::place(&subject, next, row.ordinal);
+                                    sealed.push((subject, row.ordinal, key.seal(&place, &plain)?));
+                                }
+                                let mut insert = QueryBuilder::new("INSERT INTO records (subject, import, row, sealed) ");
+                                insert.push_values(sealed, |mut out, (subject, ordinal, sealed)| {
+                                    out.push_bind(subject).push_bind(next).push_bind(ordinal).push_bind(sealed);
+                                });
+                                insert.build().execute(&mut *tx).await?;
+                            }
+                        }
+                    }
+                }
+                results.push(Ok((first, statements)));
+            }
+            for chunk in rows.chunks(ROWS) {
+                let mut insert = QueryBuilder::new("INSERT INTO log (number, idx, entry, body, key) ");
+                insert.push_values(chunk, |mut out, (index, line, sealed, key)| {
+                    out.push_bind(number).push_bind(*index).push_bind(line.clone()).push_bind(sealed.clone()).push_bind(key.clone());
+                });
+                insert.build().execute(&mut *tx).await?;
+            }
+            for (level, index, hash) in roots {
+                sqlx::query("INSERT INTO roots (number, level, idx, hash) VALUES ($1, $2, $3, $4)").bind(number).bind(level).bind(index).bind(hash.bytes().to_vec()).execute(&mut *tx).await?;
+            }
+            edge.time = now;
+            let size = edge.frontier.size();
+            let checkpoint = Checkpoint { origin: self.origin.to_string(), size, root: edge.frontier.root() };
+            let signed = checkpoint.sign(&self.signing).map_err(|_| StoreError::Keys("the log's key does not sign"))?;
+            sqlx::query("UPDATE head SET size = $1, time = $2, checkpoint = $3").bind(size.cast_signed()).bind(now.millis()).bind(signed.to_string()).execute(&mut *tx).await?;
+            tx.commit().await?;
+
+            let signed = Arc::new(signed);
+            let own = OwnKey(self.signing.verifier().clone());
+            let results = results.into_iter().map(|result| {
+                let (first, statements) = result?;
+                let count = statements.len() as u64;
+                let proof = if count == 0 { return Err(StoreError::Draft("nothing to say".to_owned())) } else {
+                    sanku_tlog::run_proof(first, count, size, |level, index| made.get(&(level, index)).copied().ok_or(StoreError::Corrupt("a fresh proof")))?
+                };
+                let run = UnverifiedRun { checkpoint: Arc::clone(&signed), origin: self.origin.clone(), first, proof, statements };
+                Ok(Committed { run: run.verify(&own).map_err(|_| StoreError::Corrupt("a fresh run"))? })
+            }).collect();
+            Ok((edge, results))
+        })
+    }
+}
+
+impl Store {
+    /// Says these statements: durable, in the log, provable. `key_name` names the key that seals their bodies.
+    ///
+    /// # Errors
+    /// `AlreadyImported` if an import's content is in; `NotWritten` if nothing was written: then nothing may leave.
+    pub async fn append(
+        &self,
+        key_name: String,
+        drafts: Vec<Draft>,
+        effects: Vec<Effect>,
+    ) -> Result<Committed, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job {
+            drafts,
+            key_name,
+            effects,
+            reply,
+        };
+        self.jobs
+            .send(job)
+            .await
+            .map_err(|_| StoreError::NotWritten("the sequencer has ended".to_owned()))?;
+        answer
+            .await
+            .map_err(|_| StoreError::NotWritten("the sequencer has ended".to_owned()))?
+    }
+
+    /// The newest signed checkpoint.
+    pub async fn checkpoint(&self) -> Result<(Checkpoint, SignedNote), StoreError> {
+        let text: String =
+            on!(&self.database, pool => sqlx::query("SELECT checkpoint FROM head").fetch_one(pool).await?.try_get(0)?);
+        let note = SignedNote::parse(text.as_bytes()).map_err(|_| StoreError::Corrupt("the checkpoint"))?;
+        let checkpoint =
+            Checkpoint::verify(&note, &self.verifier).map_err(|_| StoreError::Corrupt("the checkpoint"))?;
+        Ok((checkpoint, note))
+    }
+
+    /// A run of our own log as it would be sent, under the newest checkpoint, bodies open.
+    pub async fn run(&self, first: u64, count: u64) -> Result<VerifiedRun, StoreError> {
+        let (checkpoint, note) = self.checkpoint().await?;
+        let nodes = self.nodes(run_proof_subtrees(first, count, checkpoint.size)?).await?;
+        let proof = sanku_tlog::run_proof(first, count, checkpoint.size, |level, index| {
+            nodes
+                .get(&(level, index))
+                .copied()
+                .ok_or(StoreError::Corrupt("the log's hashes"))
+        })?;
+        let statements = self.statements(first, count).await?;
+        let run = UnverifiedRun {
+            checkpoint: Arc::new(note),
+            origin: self.origin.clone(),
+            first,
+            proof,
+            statements,
+        };
+        run.verify(&OwnKey(self.verifier.clone()))
+            .map_err(|_| StoreError::Corrupt("the log"))
+    }
+
+    /// The proof of one entry, for anybody to keep, and the entry's line.
+    pub async fn prove(&self, index: u64) -> Result<(EntryProof, Vec<u8>), StoreError> {
+        let (checkpoint, note) = self.checkpoint().await?;
+        if index >= checkpoint.size {
+            return Err(StoreError::NoSuchEntry { size: checkpoint.size });
+        }
+        let subtrees = inclusion_subtrees(index, checkpoint.size)?;
+        let path = self.hashes(subtrees).await?;
+        let entry = self
+            .entries(index, 1)
+            .await?
+            .pop()
+            .ok_or(StoreError::Corrupt("the log"))?;
+        Ok((
+            EntryProof {
+                index,
+                path,
+                checkpoint: note,
+            },
+            entry,
+        ))
+    }
+
+    /// The consistency proof from an older size to the newest checkpoint.
+    pub async fn consistency(&self, old: u64) -> Result<(Vec<Hash>, SignedNote), StoreError> {
+        let (checkpoint, note) = self.checkpoint().await?;
+        Ok((self.hashes(consistency_subtrees(old, checkpoint.size)?).await?, note))
+    }
+
+    /// Lines of entries.
+    pub async fn entries(&self, first: u64, count: u64) -> Result<Vec<Vec<u8>>, StoreError> {
+        let rows: Result<Vec<Vec<u8>>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT entry FROM log WHERE number = $1 AND idx >= $2 AND idx < $3 ORDER BY idx")
+            .bind(i64::from(self.origin.number)).bind(first.cast_signed()).bind((first + count).cast_signed()).fetch_all(pool).await?.iter().map(|row| row.try_get(0)).collect());
+        Ok(rows?)
+    }
+
+    async fn statements(&self, first: u64, count: u64) -> Result<Vec<Statement>, StoreError> {
+        let number = i64::from(self.origin.number);
+        let rows: Result<Vec<(i64, Vec<u8>, Vec<u8>, String)>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT idx, entry, body, key FROM log WHERE number = $1 AND idx >= $2 AND idx < $3 ORDER BY idx")
+            .bind(number).bind(first.cast_signed()).bind((first + count).cast_signed()).fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))).collect());
+        let mut statements = Vec::new();
+        for (index, entry, body, key_name) in rows? {
+            let key = self.data_key(&key_name).await?;
+            let body = key.open(place(number, index.unsigned_abs()).as_bytes(), &body)?;
+            statements.push(
+                Statement::parse(&entry, BodyPart::Open(body.into())).map_err(|_| StoreError::Corrupt("an entry"))?,
+            );
+        }
+        if statements.len() as u64 == count {
+            Ok(statements)
+        } else {
+            Err(StoreError::Corrupt("an entry is missing"))
+        }
+    }
+
+    pub(crate) async fn data_key(&self, name: &str) -> Result<DataKey, StoreError> {
+        let row: Option<Vec<u8>> = on!(&self.database, pool => sqlx::query("SELECT wrapped FROM keys WHERE name = $1").bind(name).fetch_optional(pool).await?.map(|row| row.try_get(0)).transpose()?);
+        self.keys.unwrap(name, &row.ok_or(StoreError::Destroyed)?)
+    }
+
+    async fn hashes(&self, subtrees: Vec<sanku_tlog::Subtree>) -> Result<Vec<Hash>, StoreError> {
+        let nodes = self.nodes(subtrees.clone()).await?;
+        subtrees
+            .into_iter()
+            .map(|subtree| {
+                subtree.hash(&mut |level, index| {
+                    nodes
+                        .get(&(level, index))
+                        .copied()
+                        .ok_or(StoreError::Corrupt("the log's hashes"))
+                })
+            })
+            .collect()
+    }
+
+    /// The perfect subtrees that these subtrees are made of.
+    async fn nodes(&self, subtrees: Vec<sanku_tlog::Subtree>) -> Result<HashMap<(u8, u64), Hash>, StoreError> {
+        let mut wanted = Vec::new();
+        for subtree in subtrees {
+            // Asking for a hash that is not there tells which are needed.
+            let _ = subtree.hash::<std::convert::Infallible>(&mut |level, index| {
+                wanted.push((level, index));
+                Ok(sanku_tlog::empty_root())
+            });
+        }
+        let mut nodes = HashMap::new();
+        for (level, index) in wanted {
+            let (tile, start, count) = place_of(level, index);
+            let hashes = self.tile_hashes(tile, start, count).await?;
+            nodes.insert((level, index), node_of(&hashes, count)?);
+        }
+        Ok(nodes)
+    }
+
+    /// Hashes of a tile's level: leaf hashes at level 0, roots of full tiles above.
+    pub async fn tile_hashes(&self, tile_level: u8, start: i64, count: i64) -> Result<Vec<Hash>, StoreError> {
+        let number = i64::from(self.origin.number);
+        let rows: Result<Vec<Vec<u8>>, sqlx::Error> = on!(&self.database, pool => {
+            let rows = if tile_level == 0 {
+                sqlx::query("SELECT entry FROM log WHERE number = $1 AND idx >= $2 AND idx < $3 ORDER BY idx").bind(number).bind(start).bind(start + count).fetch_all(pool).await?
+            } else {
+                sqlx::query("SELECT hash FROM roots WHERE number = $1 AND level = $4 AND idx >= $2 AND idx < $3 ORDER BY idx").bind(number).bind(start).bind(start + count).bind(i64::from(tile_level)).fetch_all(pool).await?
+            };
+            rows.iter().map(|row| row.try_get(0)).collect()
+        });
+        rows?
+            .into_iter()
+            .map(|bytes| hash_of_row(Ok(bytes), tile_level))
+            .collect()
+    }
+
+    /// Recomputes the whole log: every entry, every stored hash, the checkpoint.
+    ///
+    /// # Errors
+    /// `Broken` names the first index that does not hold.
+    pub async fn verify(&self, mut progress: impl FnMut(u64, u64)) -> Result<Checkpoint, StoreError> {
+        let (checkpoint, _) = self.checkpoint().await?;
+        let mut frontier = Frontier::default();
+        let mut time = Time::from_millis(0);
+        while frontier.size() < checkpoint.size {
+            let first = frontier.size();
+            let entries = self.entries(first, 1024.min(checkpoint.size - first)).await?;
+            if entries.is_empty() {
+                return Err(StoreError::Broken {
+                    index: first,
+                    why: "the entry is missing",
+                });
+            }
+            for (line, index) in entries.iter().zip(first..) {
+                let entry = Entry::parse(line).map_err(|_| StoreError::Broken {
+                    index,
+                    why: "not an entry",
+                })?;
+                if entry.log != self.origin || entry.time < time {
+                    return Err(StoreError::Broken {
+                        index,
+                        why: "another log's entry, or time goes back",
+                    });
+                }
+                time = entry.time;
+                let mut full = Vec::new();
+                frontier.push(leaf_hash(line), |level, index, hash| {
+                    if level > 0 && level % 8 == 0 {
+                        full.push((level / 8, index, hash));
+                    }
+                });
+                for (level, place, hash) in full {
+                    if self.tile_hashes(level, place.cast_signed(), 1).await? != [hash] {
+                        return Err(StoreError::Broken {
+                            index: index - 255,
+                            why: "one of 256 entries from here was changed",
+                        });
+                    }
+                }
+            }
+            progress(frontier.size(), checkpoint.size);
+        }
+        if frontier.root() != checkpoint.root {
+            return Err(StoreError::Broken {
+                index: checkpoint.size / 256 * 256,
+                why: "one of the entries from here was changed",
+            });
+        }
+        Ok(checkpoint)
+    }
+}
+
+/// What a body's seal is bound to.
+fn place(number: i64, index: u64) -> String {
+    format!("log {number} {index}")
+}
+
+/// The perfect subtrees that make up a log of `size`, largest first.
+fn frontier_nodes(size: u64) -> Vec<(u8, u64)> {
+    let mut start = 0_u64;
+    let mut nodes = Vec::new();
+    for level in (0..64_u8).rev().filter(|level| size >> level & 1 == 1) {
+        nodes.push((level, start >> level));
+        start += 1 << level;
+    }
+    nodes
+}
+
+/// Where the hashes of a perfect subtree stand: tile level, first index at that level, how many.
+fn place_of(level: u8, index: u64) -> (u8, i64, i64) {
+    let (tile, tile_index, range) = tiles::Tile::of_node(level, index);
+    (
+        tile,
+        (tile_index * tiles::WIDTH).cast_signed() + i64::try_from(range.start).unwrap_or(0),
+        i64::try_from(range.len()).unwrap_or(0),
+    )
+}
+
+fn node_of(hashes: &[Hash], count: i64) -> Result<Hash, StoreError> {
+    if i64::try_from(hashes.len()) != Ok(count) {
+        return Err(StoreError::Corrupt("the log's hashes"));
+    }
+    tiles::hash_of(hashes).ok_or(StoreError::Corrupt("the log's hashes"))
+}
+
+fn hash_of_row(bytes: Result<Vec<u8>, sqlx::Error>, tile_level: u8) -> Result<Hash, StoreError> {
+    let bytes = bytes?;
+    if tile_level == 0 {
+        return Ok(leaf_hash(&bytes));
+    }
+    bytes
+        .try_into()
+        .map(Hash::new)
+        .map_err(|_| StoreError::Corrupt("the log's hashes"))
+}
+
+impl From<ProofError> for StoreError {
+    fn from(_: ProofError) -> Self {
+        Self::Corrupt("a range of the log")
+    }
+}

@@ -1,0 +1,93 @@
+//! Questions: what was asked of this node and by it, what it said, what it received.
+
+use sanku_federation_protocol::names::{Origin, StatementId};
+use sanku_federation_protocol::statement::VerifiedRun;
+use sanku_tlog::Hash;
+use sanku_values::{DivisionCode, Time};
+use sqlx::Row;
+
+use crate::database::on;
+use crate::{Store, StoreError};
+
+/// A question that is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Its leaf hash: other bytes under the same id have another.
+    pub leaf: Hash,
+}
+
+/// The name of the key that seals a question's bodies at this node.
+pub fn key_name(origin: &Origin, id: StatementId) -> String {
+    format!("question {origin} {id}")
+}
+
+impl Store {
+    /// Whether a question came before.
+    pub async fn question(&self, origin: &Origin, id: StatementId) -> Result<Option<Remembered>, StoreError> {
+        let leaf: Option<Vec<u8>> = on!(&self.database, pool => sqlx::query("SELECT leaf FROM questions WHERE origin = $1 AND id = $2")
+            .bind(origin.to_string()).bind(id.to_string()).fetch_optional(pool).await?.map(|row| row.try_get(0)).transpose()?);
+        let leaf = leaf
+            .map(|bytes| {
+                bytes
+                    .try_into()
+                    .map(Hash::new)
+                    .map_err(|_| StoreError::Corrupt("a question"))
+            })
+            .transpose()?;
+        Ok(leaf.map(|leaf| Remembered { leaf }))
+    }
+
+    /// What this node said about a question, as runs in the order in which it said them.
+    pub async fn said(&self, origin: &Origin, id: StatementId) -> Result<Vec<VerifiedRun>, StoreError> {
+        let rows: Result<Vec<(i64, i64)>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT first, count FROM said WHERE origin = $1 AND id = $2 AND number = $3 ORDER BY first")
+            .bind(origin.to_string()).bind(id.to_string()).bind(i64::from(self.origin.number)).fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect());
+        let mut runs = Vec::new();
+        for (first, count) in rows? {
+            runs.push(self.run(first.unsigned_abs(), count.unsigned_abs()).await?);
+        }
+        Ok(runs)
+    }
+
+    /// Other nodes' runs about a question of this node, as lines of a stream.
+    pub async fn received(&self, origin: &Origin, id: StatementId) -> Result<Vec<Vec<u8>>, StoreError> {
+        let rows: Result<Vec<(String, i64, Vec<u8>)>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT log, first, wire FROM received WHERE origin = $1 AND id = $2 ORDER BY log, first")
+            .bind(origin.to_string()).bind(id.to_string()).fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect());
+        let rows = rows?;
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let key = self.data_key(&key_name(origin, id)).await?;
+        rows.into_iter()
+            .map(|(log, first, wire)| key.open(format!("received {origin} {id} {log} {first}").as_bytes(), &wire))
+            .collect()
+    }
+
+    /// Whether a mandate of an asker is withdrawn.
+    pub async fn is_withdrawn(&self, asker: DivisionCode, mandate: StatementId, now: Time) -> Result<bool, StoreError> {
+        let until: Option<i64> = on!(&self.database, pool => sqlx::query("SELECT until FROM withdrawals WHERE asker = $1 AND mandate = $2")
+            .bind(i64::from(asker.number())).bind(mandate.to_string()).fetch_optional(pool).await?.map(|row| row.try_get(0)).transpose()?);
+        Ok(until.is_some_and(|until| now.millis() <= until))
+    }
+
+    /// The ids of this node's own questions, newest first.
+    pub async fn own_questions(&self) -> Result<Vec<StatementId>, StoreError> {
+        let ids: Result<Vec<String>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT id FROM questions WHERE origin = $1 ORDER BY id DESC LIMIT 10000")
+            .bind(self.origin.to_string()).fetch_all(pool).await?.iter().map(|row| row.try_get(0)).collect());
+        ids?.into_iter()
+            .map(|id| id.parse().map_err(|_| StoreError::Corrupt("a question")))
+            .collect()
+    }
+
+    /// Keeps a note.
+    pub async fn keep_note(&self, name: &str, number: u64, bytes: &str) -> Result<(), StoreError> {
+        on!(&self.database, pool => sqlx::query("INSERT INTO notes (name, number, bytes) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+            .bind(name).bind(number.cast_signed()).bind(bytes).execute(pool).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Every note that was kept.
+    pub async fn notes(&self) -> Result<Vec<String>, StoreError> {
+        let notes: Result<Vec<String>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT bytes FROM notes ORDER BY name, number").fetch_all(pool).await?.iter().map(|row| row.try_get(0)).collect());
+        Ok(notes?)
+    }
+}

@@ -1,0 +1,258 @@
+//! Records: imports in one commit, search by blind index, every row bound to its place.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sanku_catalogue::{Catalogue, CategoryId, Fields, UnjudgedFields};
+use sanku_federation_protocol::entry::Draft;
+use sanku_tlog::Hash;
+use sanku_values::{Date, IdentityNumber, PersonName};
+use serde::{Deserialize, Serialize};
+use sqlx::Row;
+
+use crate::database::on;
+use crate::log::Effect;
+use crate::{Store, StoreError};
+
+/// One row that goes in.
+#[derive(Clone, Serialize)]
+pub struct ImportRow {
+    /// Its place among the accepted rows.
+    pub ordinal: i64,
+    /// Whom it is about.
+    pub number: IdentityNumber,
+    /// Under which name.
+    pub name: PersonName,
+    /// The record's own date.
+    pub as_of: Date,
+    /// Its fields.
+    pub fields: Fields,
+    /// The sheet it stood in.
+    pub sheet: String,
+    /// The row, as a person sees it.
+    pub row: u64,
+}
+
+/// One import.
+pub struct ImportRows {
+    /// The category.
+    pub category: CategoryId,
+    /// The department that vouches for it.
+    pub source: String,
+    /// The date it vouches for.
+    pub as_of: Date,
+    /// The file's name: a secret, since names may stand in it.
+    pub file: String,
+    /// SHA-256 over what the import says: the same content has one effect, whatever its file is called.
+    pub digest: Hash,
+    /// The rows.
+    pub rows: Vec<ImportRow>,
+}
+
+impl std::fmt::Debug for ImportRows {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "ImportRows({}, {} rows)", self.category, self.rows.len())
+    }
+}
+
+/// A row as it is sealed.
+#[derive(Deserialize)]
+struct StoredRow {
+    #[serde(rename = "ordinal")]
+    _ordinal: i64,
+    number: IdentityNumber,
+    name: PersonName,
+    as_of: Date,
+    fields: UnjudgedFields,
+    sheet: String,
+    row: u64,
+}
+
+/// A record that stands in the database.
+#[derive(Clone)]
+pub struct StoredRecord {
+    /// Its category.
+    pub category: CategoryId,
+    /// Under which name.
+    pub name: PersonName,
+    /// The record's own date.
+    pub as_of: Date,
+    /// Its fields.
+    pub fields: Fields,
+    /// The import.
+    pub import: u64,
+    /// The department.
+    pub source: String,
+    /// The sheet.
+    pub sheet: String,
+    /// The row.
+    pub row: u64,
+}
+
+impl std::fmt::Debug for StoredRecord {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "StoredRecord({} of import {})", self.category, self.import)
+    }
+}
+
+/// An import that stands in the database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoredImport {
+    /// Its number.
+    pub number: u64,
+    /// Its category.
+    pub category: CategoryId,
+    /// The department.
+    pub source: String,
+    /// The date it vouches for.
+    pub as_of: Date,
+}
+
+/// What stands about a person: rows that were read, and categories with a row that does not open.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The rows, newest import first.
+    pub records: Vec<StoredRecord>,
+    /// Categories in which a row is corrupt: nothing of them may be served.
+    pub corrupt: Vec<CategoryId>,
+}
+
+/// What a record's seal is bound to.
+pub(crate) fn place(subject: &[u8], import: i64, ordinal: i64) -> Vec<u8> {
+    [format!("records {import} {ordinal} ").as_bytes(), subject].concat()
+}
+
+impl Store {
+    /// Imports rows in one commit together with their act.
+    ///
+    /// # Errors
+    /// `AlreadyImported` with the number of the import that holds the same content.
+    pub async fn import(&self, act: Draft, rows: ImportRows) -> Result<u64, StoreError> {
+        let digest = rows.digest;
+        self.append("acts".to_owned(), vec![act], vec![Effect::Import(Box::new(rows))])
+            .await?;
+        let number: i64 = on!(&self.database, pool => sqlx::query("SELECT number FROM imports WHERE digest = $1").bind(digest.bytes().to_vec()).fetch_one(pool).await?.try_get(0)?);
+        Ok(number.unsigned_abs())
+    }
+
+    /// The import that holds this content, if one does.
+    pub async fn imported(&self, digest: Hash) -> Result<Option<u64>, StoreError> {
+        let number: Option<i64> = on!(&self.database, pool => sqlx::query("SELECT number FROM imports WHERE digest = $1").bind(digest.bytes().to_vec()).fetch_optional(pool).await?.map(|row| row.try_get(0)).transpose()?);
+        Ok(number.map(i64::unsigned_abs))
+    }
+
+    /// Every import of a category, newest first.
+    pub async fn imports(&self) -> Result<Vec<StoredImport>, StoreError> {
+        let rows: Result<Vec<(i64, String, String, String)>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT number, category, source, as_of FROM imports ORDER BY as_of DESC, number DESC")
+            .fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))).collect());
+        let read = |(number, category, source, as_of): (i64, String, String, String)| {
+            let corrupt = StoreError::Corrupt("an import");
+            Ok(StoredImport {
+                number: number.unsigned_abs(),
+                category: category.parse().map_err(|_| corrupt.clone())?,
+                source,
+                as_of: as_of.parse().map_err(|_| corrupt)?,
+            })
+        };
+        rows?.into_iter().map(read).collect()
+    }
+
+    /// The name of an import's file.
+    pub async fn import_file(&self, number: u64) -> Result<String, StoreError> {
+        let sealed: Vec<u8> = on!(&self.database, pool => sqlx::query("SELECT file FROM imports WHERE number = $1").bind(number.cast_signed()).fetch_one(pool).await?.try_get(0)?);
+        let plain = self
+            .data_key(&format!("import {number}"))
+            .await?
+            .open(format!("imports {number}").as_bytes(), &sealed)?;
+        String::from_utf8(plain).map_err(|_| StoreError::Corrupt("an import"))
+    }
+
+    /// Every row about a person in these categories.
+    pub async fn find(&self, number: &IdentityNumber, categories: &[CategoryId]) -> Result<Found, StoreError> {
+        let subject = self.keys.blind(number);
+        let rows: Result<Vec<(i64, i64, Vec<u8>)>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT import, row, sealed FROM records WHERE subject = $1")
+            .bind(subject.clone()).fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect());
+        let rows = rows?;
+        let mut found = Found::default();
+        if rows.is_empty() {
+            return Ok(found);
+        }
+        let imports: HashMap<u64, StoredImport> = self
+            .imports()
+            .await?
+            .into_iter()
+            .map(|import| (import.number, import))
+            .collect();
+        let mut keys = HashMap::new();
+        for (import, ordinal, sealed) in rows {
+            let about = imports
+                .get(&import.unsigned_abs())
+                .ok_or(StoreError::Corrupt("an import"))?;
+            if !categories.contains(&about.category) {
+                continue;
+            }
+            let key = match keys.get(&import) {
+                Some(key) => key,
+                None => {
+                    let key = self.data_key(&format!("import {import}")).await?;
+                    keys.entry(import).or_insert(key)
+                }
+            };
+            let opened = key
+                .open(&place(&subject, import, ordinal), &sealed)
+                .ok()
+                .and_then(|plain| judged(&plain, number, about));
+            match opened {
+                Some(record) => found.records.push(record),
+                None => {
+                    tracing::error!(import, row = ordinal, "a record does not open: it is withheld");
+                    found.corrupt.push(about.category.clone());
+                }
+            }
+        }
+        found.records.sort_by(|a, b| {
+            imports
+                .get(&b.import)
+                .map(|import| (import.as_of, import.number))
+                .cmp(&imports.get(&a.import).map(|import| (import.as_of, import.number)))
+        });
+        Ok(found)
+    }
+}
+
+fn judged(plain: &[u8], number: &IdentityNumber, about: &StoredImport) -> Option<StoredRecord> {
+    let stored: StoredRow = serde_json::from_slice(plain).ok()?;
+    let category = Catalogue::current().category(&about.category)?;
+    (stored.number == *number).then_some(())?;
+    Some(StoredRecord {
+        category: about.category.clone(),
+        name: stored.name,
+        as_of: stored.as_of,
+        fields: category.judge(stored.fields).ok()?,
+        import: about.number,
+        source: about.source.clone(),
+        sheet: stored.sheet,
+        row: stored.row,
+    })
+}
+
+impl Found {
+    /// The records that count now: of one source's rows with the same natural key the newest import's; earlier rows with
+    /// another key stay, since a partial file takes nothing away.
+    pub fn current(&self) -> Vec<&StoredRecord> {
+        let mut seen: BTreeMap<(&CategoryId, &str, String), u64> = BTreeMap::new();
+        let mut current = Vec::new();
+        for record in &self.records {
+            let key = Catalogue::current()
+                .category(&record.category)
+                .map(|category| category.natural_key(&record.fields))
+                .unwrap_or_default();
+            let newest = *seen
+                .entry((&record.category, record.source.as_str(), key))
+                .or_insert(record.import);
+            if newest == record.import {
+                current.push(record);
+            }
+        }
+        current
+    }
+}
