@@ -92,7 +92,7 @@ impl Gathered {
     /// The first statement that does not fit; the run then contributes nothing.
     pub fn insert(&mut self, run: &VerifiedRun, on_way: &BTreeSet<DivisionCode>) -> Result<(), Unfit> {
         let node = run.origin.node;
-        let mut next = self.clone();
+        let mut next = self.empty();
         for (place, statement) in run.statements.iter().enumerate() {
             let word = |rank| (rank, statement.leaf, statement.entry.time);
             let (rank, leaf, time) = word((run.origin.number, run.first + place as u64));
@@ -133,14 +133,31 @@ impl Gathered {
                 }
                 Said::Account(account) => {
                     next.fits(account.re)?;
+                    if !self.targets.contains(&node) && !on_way.contains(&node) {
+                        return Err(Unfit::NoTarget);
+                    }
                     let says = statement.body_as().map_err(|_| Unfit::Body)?;
                     keep_newest(&mut next.accounts, node, Word { rank, leaf, time, says });
                 }
                 _ => return Err(Unfit::Kind),
             }
         }
-        *self = next;
+        self.join(next);
         Ok(())
+    }
+
+    /// The same question, of which nothing is known.
+    fn empty(&self) -> Self {
+        Self {
+            query: self.query,
+            subjects: self.subjects,
+            categories: self.categories.clone(),
+            expires: self.expires,
+            targets: self.targets.clone(),
+            answers: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+        }
     }
 
     /// Joins what another gathered of the same question.
@@ -169,6 +186,14 @@ impl Gathered {
         (0..self.subjects).all(|subject| self.answers.contains_key(&(target, subject)))
     }
 
+    /// Where the last of a target's whole set of answers stands; nothing if a subject lacks one.
+    pub fn answered_at(&self, target: DivisionCode) -> Option<Rank> {
+        let ranks: Option<Vec<_>> = (0..self.subjects)
+            .map(|subject| Some(self.answers.get(&(target, subject))?.rank))
+            .collect();
+        ranks?.into_iter().max()
+    }
+
     /// Leaf hashes of everything that counts, rising.
     pub fn leaves(&self) -> BTreeSet<Hash> {
         let answers = self.answers.values().map(|word| word.leaf);
@@ -189,3 +214,6 @@ fn keep_newest<K: Ord, T>(words: &mut BTreeMap<K, Word<T>>, key: K, word: Word<T
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 
 pub mod body;
 pub mod entry;
+pub mod evidence;
 pub mod gather;
 pub mod json;
 pub mod merge;
@@ -16,3 +17,6 @@ pub mod statement;
 pub mod stream;
 pub mod tree;
 pub mod trust;
+
+#[cfg(test)]
+mod fixture;

@@ -102,14 +102,16 @@ pub struct Merged {
     pub unheld: Vec<CategoryId>,
 }
 
+/// The rows of one fact, by the bytes of their fields.
+type Told = BTreeMap<String, (Fields, BTreeSet<Source>)>;
+
 /// Merges what was gathered.
 pub fn merge(
     known: &Gathered,
     outcomes: BTreeMap<DivisionCode, TargetOutcome>,
     registry: &crate::notes::Registry,
 ) -> Merged {
-    let mut rows: BTreeMap<(String, String, String), (u32, CategoryId, BTreeMap<String, (Fields, BTreeSet<Source>)>)> =
-        BTreeMap::new();
+    let mut rows: BTreeMap<(String, String, String), (u32, CategoryId, Told)> = BTreeMap::new();
     let mut gaps = BTreeSet::new();
     for ((node, subject), word) in &known.answers {
         for answer in &word.says.categories {
@@ -165,12 +167,12 @@ pub fn merge(
         outcomes,
         facts,
         gaps: gaps.into_iter().collect(),
-        unheld: unheld(known),
+        unheld: unheld(registry, known),
     }
 }
 
 /// Newest `as_of` first, then by the bytes of the fact, then by leaf hash.
-fn ordered(rows: BTreeMap<String, (Fields, BTreeSet<Source>)>) -> Vec<Row> {
+fn ordered(rows: Told) -> Vec<Row> {
     let mut rows: Vec<_> = rows
         .into_iter()
         .map(|(bytes, (fields, sources))| {
@@ -222,6 +224,7 @@ impl Merged {
                     ])
                 });
                 Json::object([
+                    ("as_of", row.newest().map_or(Json::Null, Json::text)),
                     ("fields", row.fields.to_json()),
                     ("sources", Json::Array(sources.collect())),
                 ])

@@ -40,12 +40,12 @@ fn outcome_of(
     target: DivisionCode,
 ) -> TargetOutcome {
     let end = |outcome, detail: String| TargetOutcome { outcome, detail };
-    // A valid statement of the target outranks any observation.
-    if known.answered(target) {
-        return end(Outcome::Answered, String::new());
-    }
-    if let Some(refusal) = known.refusals.get(&target) {
-        return end(Outcome::Refused, refusal.says.to_string());
+    // A valid statement of the target outranks any observation; of a refusal and a whole set of answers the later counts.
+    match (known.answered_at(target), known.refusals.get(&target)) {
+        (Some(answers), Some(refusal)) if refusal.rank < answers => return end(Outcome::Answered, String::new()),
+        (Some(_), None) => return end(Outcome::Answered, String::new()),
+        (_, Some(refusal)) => return end(Outcome::Refused, refusal.says.to_string()),
+        (None, None) => {}
     }
     let Some(path) = tree.path(asker, target) else {
         return end(Outcome::UnknownNode, String::new());
@@ -70,24 +70,34 @@ fn outcome_of(
             };
         };
         if let Some(rejected) = account.says.rejected.iter().find(|rejected| rejected.node == target) {
-            return end(rejected.outcome, format!("{} {}", pair[0], rejected.why));
+            // Whatever else a relay writes here is no observation of a statement that did not hold.
+            return match rejected.outcome {
+                Outcome::BadProof | Outcome::NotTrusted => {
+                    end(rejected.outcome, format!("{} {}", pair[0], rejected.why))
+                }
+                _ => end(Outcome::Omitted, relays(place.max(1))),
+            };
         }
         let observed = account.says.neighbours.iter().find(|observed| observed.node == pair[1]);
         match observed.map(|observed| observed.outcome) {
             None if place == 0 => return end(Outcome::Pending, String::new()),
             None => return end(Outcome::Omitted, relays(place)),
-            Some(Outcome::Answered) => {}
-            // It counts only beside that relay's own refusal.
+            // That it refused is a statement of its own, which is at hand or counts for nothing; it may have passed the question on.
+            Some(Outcome::Answered | Outcome::Refused) => {}
+            // It counts only beside that relay's own refusal, whichever of the two said so.
             Some(Outcome::RefusedOnWay) => {
-                return match known.refusals.get(&pair[1]) {
-                    Some(refusal) => end(Outcome::RefusedOnWay, format!("{} {}", pair[1], refusal.says)),
+                let stopped = pair
+                    .iter()
+                    .rev()
+                    .find_map(|node| Some((node, known.refusals.get(node)?)));
+                return match stopped {
+                    Some((node, refusal)) => end(Outcome::RefusedOnWay, format!("{node} {}", refusal.says)),
                     None => end(Outcome::Omitted, relays(place + 1)),
                 };
             }
-            // Only the asker itself can say that something is pending or omitted.
-            Some(
-                Outcome::Pending | Outcome::Omitted | Outcome::Refused | Outcome::Suspended | Outcome::UnknownNode,
-            ) => {
+            Some(Outcome::Pending) if place == 0 => return end(Outcome::Pending, String::new()),
+            // Pending and omitted are the asker's alone, the two others the notes'.
+            Some(Outcome::Pending | Outcome::Omitted | Outcome::Suspended | Outcome::UnknownNode) => {
                 return end(Outcome::Omitted, relays(place.max(1)));
             }
             Some(outcome) => return end(outcome, pair[1].to_string()),
@@ -122,23 +132,28 @@ pub fn complete(registry: &Registry, known: &Gathered) -> bool {
             })
         })
     });
-    good && unheld(known).is_empty()
+    good && unheld(registry, known).is_empty()
 }
 
-/// The asked categories that no target holds, by the targets' own word.
-pub fn unheld(known: &Gathered) -> Vec<sanku_catalogue::CategoryId> {
-    let held = |category: &sanku_catalogue::CategoryId| {
-        known.answers.values().any(|word| {
-            word.says
-                .categories
-                .iter()
-                .any(|answer| answer.category == *category && answer.status != crate::names::Status::NotHeld)
-        })
+/// The asked categories that no target holds, neither by the registry's word nor by its own.
+pub fn unheld(registry: &Registry, known: &Gathered) -> Vec<sanku_catalogue::CategoryId> {
+    use crate::names::Status;
+    let registered = |category| {
+        let mut rows = known.targets.iter().filter_map(|target| registry.node(*target));
+        rows.any(|row| row.categories.contains(category))
+    };
+    let said = |category: &sanku_catalogue::CategoryId| {
+        let mut answers = known.answers.values().flat_map(|word| &word.says.categories);
+        answers
+            .any(|answer| answer.category == *category && !matches!(answer.status, Status::NotHeld | Status::Refused))
     };
     known
         .categories
         .iter()
-        .filter(|category| !held(category))
+        .filter(|category| !registered(*category) && !said(category))
         .cloned()
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

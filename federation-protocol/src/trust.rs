@@ -1,6 +1,12 @@
 //! Trust: everything that a node knows from the notes it accepted, and what follows from them.
+//!
+//! Of each name the highest number that verifies under the newest root and delegation is in force. Older numbers stay in
+//! the archive if they verify under root and delegation of their own time, so that what was valid then can be judged.
+//! Windows of log keys need an instant: [`Trust::at`] judges them, and is what a statement should be verified with.
 
-use std::collections::BTreeMap;
+mod judging;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sanku_tlog::{Hash, VerifierKey};
@@ -8,7 +14,10 @@ use sanku_values::{DivisionCode, FederationName, Time};
 
 use crate::entry::NoteRef;
 use crate::names::Origin;
-use crate::notes::{Delegation, NodeRow, NodeState, NoteRefused, RawNote, Registry, Revoked, RevokedWhat, Root, name};
+use crate::notes::{
+    Delegation, LogRow, NodeRow, NodeState, NoteRefused, RawNote, Registry, Revoked, RevokedRow, RevokedWhat, Root,
+    name,
+};
 use crate::problem::ProblemKind;
 use crate::seal::SealingPublicKey;
 use crate::statement::{LogKeys, RunError};
@@ -29,11 +38,11 @@ pub struct HeldNote {
 /// What acceptance of a note did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepted {
-    /// It is the newest of its name now.
+    /// It is in force now.
     New,
     /// It was at hand.
     Known,
-    /// It is older than the newest and was archived.
+    /// It is older than the one in force and was archived.
     Archived,
 }
 
@@ -42,15 +51,24 @@ pub enum Accepted {
 pub struct Trust {
     federation: FederationName,
     fingerprint: Hash,
-    /// Every note ever accepted, by name and number. The last of each name counts.
+    /// Every note ever accepted, by name and number.
     held: BTreeMap<String, BTreeMap<u64, HeldNote>>,
-    root: Option<Root>,
-    delegation: Option<Delegation>,
+    /// The number in force, by name.
+    in_force: BTreeMap<String, u64>,
+    roots: BTreeMap<u64, Root>,
+    delegations: BTreeMap<u64, Delegation>,
     registries: BTreeMap<u64, (NoteRef, Arc<Registry>, Arc<Tree>)>,
-    revoked: BTreeMap<String, Revoked>,
+    revoked: BTreeMap<(String, u64), Revoked>,
     /// Lists that forked: obeyed too until a higher number.
     forked: Vec<(String, u64, Revoked)>,
     forks: Vec<String>,
+}
+
+/// Trust as it judges logs at an instant.
+#[derive(Clone, Copy, Debug)]
+pub struct TrustAt<'a> {
+    trust: &'a Trust,
+    at: Time,
 }
 
 impl Trust {
@@ -60,8 +78,9 @@ impl Trust {
             federation,
             fingerprint,
             held: BTreeMap::new(),
-            root: None,
-            delegation: None,
+            in_force: BTreeMap::new(),
+            roots: BTreeMap::new(),
+            delegations: BTreeMap::new(),
             registries: BTreeMap::new(),
             revoked: BTreeMap::new(),
             forked: Vec::new(),
@@ -91,13 +110,20 @@ impl Trust {
                 Err(error) => refused.push(error),
             }
         }
-        let root = name::root(&self.federation);
-        let delegation = name::delegation(&self.federation);
-        raw.sort_by_key(|(note, _)| (note.name != root, note.name != delegation, note.number));
+        raw.sort_by_key(|(note, _)| self.rank(note));
         for (_, bytes) in raw {
             refused.extend(self.accept(bytes, now).err());
         }
         refused
+    }
+
+    /// In which order notes that arrive together are judged.
+    pub(crate) fn rank(&self, note: &RawNote) -> (bool, bool, u64) {
+        (
+            note.name != name::root(&self.federation),
+            note.name != name::delegation(&self.federation),
+            note.number,
+        )
     }
 
     /// Accepts one note if it verifies under what is at hand.
@@ -113,10 +139,38 @@ impl Trust {
             }
             return Err(self.fork(&note));
         }
-        self.judge(&note)?;
-        let newest = self
-            .newest(&note.name)
-            .is_none_or(|held| held.reference.number < note.number);
+        let newer = self.in_force.get(&note.name).is_none_or(|number| *number < note.number);
+        let judged = if newer {
+            self.judge_now(&note)
+        } else {
+            Err(NoteRefused::Older)
+        };
+        if judged.is_err() {
+            // It may still tell what was valid in its time.
+            self.judge_then(&note)
+                .map_err(|then| judged.as_ref().err().filter(|_| newer).cloned().unwrap_or(then))?;
+        }
+        self.keep(&note, reference)?;
+        if judged.is_ok() {
+            self.put_in_force(&note);
+            Ok(Accepted::New)
+        } else {
+            Ok(Accepted::Archived)
+        }
+    }
+
+    fn keep(&mut self, note: &RawNote, reference: NoteRef) -> Result<(), NoteRefused> {
+        match self.kind(&note.name) {
+            Some("root") => drop(self.roots.insert(note.number, note.content()?)),
+            Some("delegation") => drop(self.delegations.insert(note.number, note.content()?)),
+            Some("registry") => {
+                let registry: Registry = note.content()?;
+                let tree = Tree::of(&registry).map_err(|error| NoteRefused::Form(error.to_string()))?;
+                self.registries
+                    .insert(note.number, (reference, Arc::new(registry), Arc::new(tree)));
+            }
+            _ => drop(self.revoked.insert((note.name.clone(), note.number), note.content()?)),
+        }
         let held = HeldNote {
             reference,
             bytes: note.signed.to_string().into(),
@@ -125,148 +179,65 @@ impl Trust {
             .entry(note.name.clone())
             .or_default()
             .insert(note.number, held);
-        self.take(&note, reference, newest)?;
-        Ok(if newest { Accepted::New } else { Accepted::Archived })
-    }
-
-    /// Whether it is signed by the key it needs.
-    fn judge(&self, note: &RawNote) -> Result<(), NoteRefused> {
-        let Some(kind) = note
-            .name
-            .strip_prefix(self.federation.as_str())
-            .and_then(|rest| rest.strip_prefix('/'))
-        else {
-            return Err(NoteRefused::Form("a note of another federation".to_owned()));
-        };
-        match kind {
-            "root" => {
-                let content: Root = note.content()?;
-                note.signed_by(&content.key)?;
-                match &self.root {
-                    None if Hash::of(content.key.to_string().as_bytes()) == self.fingerprint => Ok(()),
-                    None => Err(NoteRefused::Signer),
-                    Some(old) => note.signed_by(&old.key),
-                }
-            }
-            "delegation" => note.signed_by(&self.root.as_ref().ok_or(NoteRefused::Missing("root"))?.key),
-            "registry" => {
-                let publisher = &self
-                    .delegation
-                    .as_ref()
-                    .ok_or(NoteRefused::Missing("delegation"))?
-                    .publisher;
-                let number = note.number;
-                if number < publisher.from.millis().unsigned_abs() || number > publisher.until.millis().unsigned_abs() {
-                    return Err(NoteRefused::Signer);
-                }
-                note.signed_by(&publisher.key)?;
-                note.content::<Registry>()?.judge()
-            }
-            _ => {
-                let code: DivisionCode = kind
-                    .strip_prefix("revoked/")
-                    .and_then(|code| code.parse().ok())
-                    .ok_or_else(|| NoteRefused::Form("no such name".to_owned()))?;
-                let list: Revoked = note.content()?;
-                let delegation = self.delegation.as_ref().ok_or(NoteRefused::Missing("delegation"))?;
-                let root = &self.root.as_ref().ok_or(NoteRefused::Missing("root"))?.key;
-                // An authority above may add and re-date, never remove.
-                let adds_only = || {
-                    self.revoked
-                        .get(&note.name)
-                        .is_none_or(|old| old.rows.iter().all(|row| list.rows.contains(row)))
-                };
-                let own = delegation
-                    .authorities
-                    .iter()
-                    .any(|authority| authority.code == code && note.signed_by(&authority.key).is_ok());
-                let above = delegation
-                    .authorities
-                    .iter()
-                    .any(|authority| code.is_below(authority.code) && note.signed_by(&authority.key).is_ok());
-                let by_root = note.signed_by(root).is_ok();
-                if !(own || by_root || (above && adds_only())) {
-                    return Err(NoteRefused::Signer);
-                }
-                // It acts only on what lies below its signer; on the province's own code the root acts.
-                if !by_root && list.rows.iter().any(|row| !row.code.is_below(code)) {
-                    return Err(NoteRefused::Signer);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Lets a judged note count.
-    fn take(&mut self, note: &RawNote, reference: NoteRef, newest: bool) -> Result<(), NoteRefused> {
-        let kind = note
-            .name
-            .rsplit_once(self.federation.as_str())
-            .map_or("", |(_, rest)| rest);
-        match kind {
-            "/root" if newest => {
-                self.root = Some(note.content()?);
-                self.judge_again();
-            }
-            "/delegation" if newest => {
-                self.delegation = Some(note.content()?);
-                self.judge_again();
-            }
-            "/registry" => {
-                let registry: Registry = note.content()?;
-                let tree = Tree::of(&registry).map_err(|error| NoteRefused::Form(error.to_string()))?;
-                self.registries
-                    .insert(note.number, (reference, Arc::new(registry), Arc::new(tree)));
-            }
-            kind if newest && kind.starts_with("/revoked/") => {
-                self.forked
-                    .retain(|(name, number, _)| *name != note.name || *number >= note.number);
-                self.revoked.insert(note.name.clone(), note.content()?);
-            }
-            _ => {}
-        }
         Ok(())
     }
 
-    /// When root or delegation change, what hangs on them is judged again; what no longer verifies stops counting.
+    fn put_in_force(&mut self, note: &RawNote) {
+        self.in_force.insert(note.name.clone(), note.number);
+        self.forked
+            .retain(|(name, number, _)| *name != note.name || *number >= note.number);
+        if matches!(self.kind(&note.name), Some("root" | "delegation")) {
+            self.judge_again();
+        }
+    }
+
+    /// When root or delegation change, all notes are judged again: of each name the highest number that still verifies is in
+    /// force, or none.
     fn judge_again(&mut self) {
-        let dependent: Vec<_> = self
+        let root = name::root(&self.federation);
+        let delegation = name::delegation(&self.federation);
+        let rest = self
             .held
-            .iter()
-            .filter(|(name, _)| name.ends_with("/registry") || name.contains("/revoked/"))
-            .flat_map(|(name, numbers)| {
-                numbers
-                    .iter()
-                    .map(move |(number, held)| (name.clone(), *number, Arc::clone(&held.bytes)))
-            })
-            .collect();
-        for (name, number, bytes) in dependent {
-            let holds = RawNote::parse(bytes.as_bytes()).is_ok_and(|note| self.judge(&note).is_ok());
-            if !holds {
-                if let Some(numbers) = self.held.get_mut(&name) {
-                    numbers.remove(&number);
-                }
-                self.registries.remove(&number);
+            .keys()
+            .filter(|name| **name != root && **name != delegation)
+            .cloned();
+        let names: Vec<_> = std::iter::once(delegation.clone()).chain(rest).collect();
+        for name in names {
+            self.in_force.remove(&name);
+            let held = self.held.get(&name).into_iter().flatten().rev();
+            let holds = |bytes: &str| RawNote::parse(bytes.as_bytes()).is_ok_and(|note| self.judge_now(&note).is_ok());
+            let highest = held
+                .filter(|(_, held)| holds(&held.bytes))
+                .map(|(number, _)| *number)
+                .next();
+            if let Some(number) = highest {
+                self.in_force.insert(name, number);
             }
         }
     }
 
     /// Same name and number, other text: kept as evidence; of two lists of revocations both are obeyed.
     fn fork(&mut self, note: &RawNote) -> NoteRefused {
-        if let Err(error) = self.judge(note) {
+        if let Err(error) = self.judge_now(note).or_else(|_| self.judge_then(note)) {
             return error;
         }
-        if note.name.contains("/revoked/")
+        let text = note.signed.to_string();
+        if self.forks.contains(&text) {
+            return NoteRefused::Fork;
+        }
+        let in_force = self.in_force.get(&note.name) == Some(&note.number);
+        if in_force
+            && note.name.contains("/revoked/")
             && let Ok(list) = note.content()
         {
             self.forked.push((note.name.clone(), note.number, list));
         }
-        self.forks.push(note.signed.to_string());
+        self.forks.push(text);
         NoteRefused::Fork
     }
 
     fn newest(&self, name: &str) -> Option<&HeldNote> {
-        self.held.get(name)?.values().next_back()
+        self.held.get(name)?.get(self.in_force.get(name)?)
     }
 
     /// The federation.
@@ -279,11 +250,11 @@ impl Trust {
         self.fingerprint
     }
 
-    /// The newest note of each name.
+    /// The note in force of each name.
     pub fn list(&self) -> impl Iterator<Item = (&str, &HeldNote)> {
-        self.held
-            .iter()
-            .filter_map(|(name, numbers)| Some((name.as_str(), numbers.values().next_back()?)))
+        self.in_force
+            .keys()
+            .filter_map(|name| Some((name.as_str(), self.newest(name)?)))
     }
 
     /// Every note at hand, archived ones too.
@@ -293,7 +264,7 @@ impl Trust {
             .flat_map(|(name, numbers)| numbers.values().map(move |held| (name.as_str(), held)))
     }
 
-    /// A note by name, the newest or an older one.
+    /// A note by name, the one in force or an older one.
     pub fn note(&self, name: &str, number: Option<u64>) -> Option<&HeldNote> {
         match number {
             None => self.newest(name),
@@ -316,27 +287,33 @@ impl Trust {
     }
 
     /// The root, once known.
-    pub const fn root(&self) -> Option<&Root> {
-        self.root.as_ref()
+    pub fn root(&self) -> Option<&Root> {
+        self.roots.get(self.in_force.get(&name::root(&self.federation))?)
     }
 
-    /// The delegation, once known.
-    pub const fn delegation(&self) -> Option<&Delegation> {
-        self.delegation.as_ref()
+    /// The delegation in force.
+    pub fn delegation(&self) -> Option<&Delegation> {
+        self.delegations
+            .get(self.in_force.get(&name::delegation(&self.federation))?)
     }
 
-    /// The newest registry.
+    /// The registry in force.
     pub fn registry(&self) -> Option<(NoteRef, &Arc<Registry>, &Arc<Tree>)> {
-        self.registries
-            .values()
-            .next_back()
-            .map(|(reference, registry, tree)| (*reference, registry, tree))
+        let number = self.in_force.get(&name::registry(&self.federation))?;
+        let (reference, registry, tree) = self.registries.get(number)?;
+        Some((*reference, registry, tree))
     }
 
     /// A registry that a question names.
     pub fn registry_by(&self, reference: NoteRef) -> Option<(&Arc<Registry>, &Arc<Tree>)> {
         let (held, registry, tree) = self.registries.get(&reference.number)?;
         (*held == reference).then_some((registry, tree))
+    }
+
+    /// The registry that was the newest at an instant.
+    pub fn registry_at(&self, at: Time) -> Option<(&Arc<Registry>, &Arc<Tree>)> {
+        let (_, (_, registry, tree)) = self.registries.range(..=at.millis().unsigned_abs()).next_back()?;
+        Some((registry, tree))
     }
 
     /// When a registry was replaced: the number of the next one.
@@ -349,14 +326,17 @@ impl Trust {
         self.registry()?.1.node(code)
     }
 
-    fn revoked_rows(&self) -> impl Iterator<Item = &crate::notes::RevokedRow> {
-        self.revoked
-            .values()
+    fn revoked_rows(&self) -> impl Iterator<Item = &RevokedRow> {
+        let listed = self
+            .in_force
+            .iter()
+            .filter_map(|(name, number)| self.revoked.get(&(name.clone(), *number)));
+        listed
             .chain(self.forked.iter().map(|(_, _, list)| list))
             .flat_map(|list| &list.rows)
     }
 
-    /// Whether a node is one we speak with now.
+    /// Whether a node is one we speak with now: it is active, and nothing on its path is revoked or suspended.
     ///
     /// # Errors
     /// The problem's kind: `not_member`, `revoked` or `suspended`.
@@ -364,14 +344,42 @@ impl Trust {
         if self.row(code).is_none_or(|row| row.state != NodeState::Active) {
             return Err(ProblemKind::NotMember);
         }
-        for row in self.revoked_rows().filter(|row| row.code == code) {
-            match row.what {
-                RevokedWhat::Node => return Err(ProblemKind::Revoked),
-                RevokedWhat::Suspended => return Err(ProblemKind::Suspended),
-                RevokedWhat::Certificate | RevokedWhat::Key => {}
-            }
+        let on_path: BTreeSet<_> = std::iter::once(code).chain(code.ancestors()).collect();
+        let said = |what| {
+            self.revoked_rows()
+                .any(|row| row.what == what && on_path.contains(&row.code))
+        };
+        if said(RevokedWhat::Node) {
+            return Err(ProblemKind::Revoked);
         }
-        Ok(())
+        if said(RevokedWhat::Suspended) {
+            Err(ProblemKind::Suspended)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Those of these targets that the notes in force suspend or revoke.
+    pub fn suspended(&self, targets: &BTreeSet<DivisionCode>) -> BTreeSet<DivisionCode> {
+        let out = |code: &&DivisionCode| {
+            matches!(
+                self.judge_member(**code),
+                Err(ProblemKind::Suspended | ProblemKind::Revoked)
+            )
+        };
+        targets.iter().filter(out).copied().collect()
+    }
+
+    /// Whether any list at hand, in force or archived, suspends or revokes this node or what stands above it.
+    pub fn was_suspended(&self, code: DivisionCode) -> bool {
+        let on_path: BTreeSet<_> = std::iter::once(code).chain(code.ancestors()).collect();
+        let rows = self
+            .revoked
+            .values()
+            .chain(self.forked.iter().map(|(_, _, list)| list))
+            .flat_map(|list| &list.rows);
+        rows.into_iter()
+            .any(|row| matches!(row.what, RevokedWhat::Node | RevokedWhat::Suspended) && on_path.contains(&row.code))
     }
 
     /// Whether a certificate's serial (lower-case hex) is revoked.
@@ -381,7 +389,8 @@ impl Trust {
         })
     }
 
-    fn is_revoked_key(&self, code: DivisionCode, key: &str) -> bool {
+    /// Whether a log, witness or sealing key, as the registry writes it, is revoked.
+    pub fn is_revoked_key(&self, code: DivisionCode, key: &str) -> bool {
         self.revoked_rows()
             .any(|row| row.what == RevokedWhat::Key && row.code == code && row.object.as_deref() == Some(key))
     }
@@ -397,15 +406,19 @@ impl Trust {
             .max_by_key(|row| row.from)
             .map(|row| row.key)
     }
-}
 
-impl LogKeys for Trust {
-    fn log_key(&self, log: &Origin) -> Result<VerifierKey, RunError> {
+    /// Trust as it judges logs at an instant.
+    pub const fn at(&self, at: Time) -> TrustAt<'_> {
+        TrustAt { trust: self, at }
+    }
+
+    /// The row of a log whose key is not revoked, open or closed.
+    fn log_row(&self, log: &Origin) -> Result<(&NodeRow, &LogRow), RunError> {
         let unknown = RunError::NotTrusted("unknown_log");
         if log.federation != self.federation {
             return Err(unknown);
         }
-        let row = self.row(log.node).ok_or(unknown.clone())?;
+        let row = self.row(log.node).ok_or_else(|| unknown.clone())?;
         let found = row.logs.iter().find(|row| row.number == log.number).ok_or(unknown)?;
         if found.key.name() != log.to_string() {
             return Err(RunError::NotTrusted("key_name"));
@@ -415,6 +428,38 @@ impl LogKeys for Trust {
         {
             return Err(RunError::NotTrusted("revoked"));
         }
+        Ok((row, found))
+    }
+}
+
+/// Without an instant: the log is registered for its node, which did not leave; it is not closed, its key not revoked.
+impl LogKeys for Trust {
+    fn log_key(&self, log: &Origin) -> Result<VerifierKey, RunError> {
+        let (row, found) = self.log_row(log)?;
+        if row.state == NodeState::Left {
+            return Err(RunError::NotTrusted("left"));
+        }
+        if found.final_size.is_some() {
+            return Err(RunError::NotTrusted("closed"));
+        }
         Ok(found.key.clone())
     }
 }
+
+/// At an instant: the key's window holds it, and the node had not left by then.
+impl LogKeys for TrustAt<'_> {
+    fn log_key(&self, log: &Origin) -> Result<VerifierKey, RunError> {
+        let (row, found) = self.trust.log_row(log)?;
+        if self.at < found.from || self.at > found.until {
+            return Err(RunError::NotTrusted("not_in_force"));
+        }
+        let since = self.trust.registry().map_or(0, |(reference, _, _)| reference.number);
+        if row.state == NodeState::Left && self.at.millis().unsigned_abs() >= since {
+            return Err(RunError::NotTrusted("left"));
+        }
+        Ok(found.key.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests;

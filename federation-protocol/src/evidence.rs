@@ -1,0 +1,166 @@
+//! Evidence (证据): one file that proves a case to anybody who knows the root's fingerprint.
+//!
+//! The lines are the stream's: notes that were and are in force, then the question, every answer, refusal, account and
+//! result with proofs, then the merged result. [`verify`] checks all of it and computes targets, outcomes, completeness and
+//! merge anew, to the same bytes. What cosignatures are at hand, and what is unwitnessed, it says beside.
+//!
+//! Keys of logs are judged by all notes of the file and any newer ones, at the time of the newest result: until witnesses
+//! exist, that is when the asker judged them.
+
+mod verify;
+mod witness;
+
+use std::collections::BTreeMap;
+
+use sanku_tlog::Hash;
+use sanku_values::{DivisionCode, FederationName, Time};
+
+pub use verify::verify;
+
+use crate::entry::NoteRef;
+use crate::gather::Unfit;
+use crate::merge::Merged;
+use crate::names::{Origin, Outcome, StatementId};
+use crate::notes::NoteRefused;
+use crate::statement::{RunError, VerifiedRun};
+use crate::stream::{StreamError, write_note, write_run};
+
+/// Writes an evidence file. The question's run comes first; bodies are open.
+pub fn write<'a>(
+    notes: impl IntoIterator<Item = &'a [u8]>,
+    runs: impl IntoIterator<Item = &'a VerifiedRun>,
+    merged: &Merged,
+) -> String {
+    let mut out: String = notes.into_iter().map(write_note).collect();
+    out.extend(runs.into_iter().map(write_run));
+    out.push_str("M ");
+    out.push_str(&String::from_utf8_lossy(&merged.bytes()));
+    out.push('\n');
+    out
+}
+
+/// What an evidence file proves, and on what that rests.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The federation.
+    pub federation: FederationName,
+    /// The question's id.
+    pub query: StatementId,
+    /// Who asked.
+    pub asker: DivisionCode,
+    /// When it was asked.
+    pub asked: Time,
+    /// Newest result: the asker's log, the index there, and its time.
+    pub as_of: AsOf,
+    /// Notes that were relied on, by name and number.
+    pub notes: Vec<NoteUsed>,
+    /// Every run, in the file's order.
+    pub runs: Vec<RunUsed>,
+    /// The merged result, computed anew.
+    pub merged: Merged,
+    /// Targets without a whole set of answers, and how they ended.
+    pub missing: BTreeMap<DivisionCode, Outcome>,
+}
+
+/// Up to where the asker's log was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AsOf {
+    /// The asker's log.
+    pub log: Origin,
+    /// Index of the newest result.
+    pub index: u64,
+    /// Its time.
+    pub time: Time,
+}
+
+/// A note that was relied on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoteUsed {
+    /// Its name.
+    pub name: String,
+    /// Number (its date) and digest.
+    pub reference: NoteRef,
+    /// Whether it is the newest at hand that verifies.
+    pub in_force: bool,
+}
+
+/// A run that was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunUsed {
+    /// The line that closes it.
+    pub line: u64,
+    /// Its log.
+    pub origin: Origin,
+    /// Index of its first entry.
+    pub first: u64,
+    /// How many statements.
+    pub count: usize,
+    /// Size of the checkpoint it stands under.
+    pub size: u64,
+    /// When the cosignature that counts was made; nothing if it is unwitnessed.
+    pub witnessed: Option<Time>,
+}
+
+impl Report {
+    /// Runs without the cosignature that counts.
+    pub fn unwitnessed(&self) -> impl Iterator<Item = &RunUsed> {
+        self.runs.iter().filter(|run| run.witnessed.is_none())
+    }
+}
+
+/// The first thing that does not hold, and its line (from 1; 0: no line of the file).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {fault}")]
+pub struct NoEvidence {
+    /// Where.
+    pub line: u64,
+    /// What.
+    pub fault: Fault,
+}
+
+/// What does not hold in an evidence file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The lines cannot be read.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// A line that no evidence file has, or has elsewhere.
+    #[error("no such line here: {0}")]
+    Order(&'static str),
+    /// A note does not verify.
+    #[error("note: {0}")]
+    Note(#[from] NoteRefused),
+    /// No root note of this fingerprint.
+    #[error("no root note of the fingerprint that was given")]
+    NoRoot,
+    /// A run does not verify.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A statement does not belong to the question.
+    #[error("statement: {0}")]
+    Statement(#[from] Unfit),
+    /// A statement of a kind that is no part of a case.
+    #[error("a statement that is no part of the case")]
+    Foreign,
+    /// There is not exactly one question.
+    #[error("not exactly one question")]
+    Question,
+    /// The question itself does not hold.
+    #[error("the question: {0}")]
+    BadQuestion(&'static str),
+    /// The result does not hold.
+    #[error("the result: {0}")]
+    Result(&'static str),
+    /// A statement that the result does not cover, or that it names and the file lacks.
+    #[error("the result and the statements of the file are not the same: {0}")]
+    Uncovered(Hash),
+    /// The merged result, computed anew, has other bytes.
+    #[error("the merged result is not what follows from the statements")]
+    Merged,
+    /// Consistency does not hold.
+    #[error("two checkpoints of a log that do not agree")]
+    Consistency,
+}
+
+#[cfg(test)]
+mod tests;
