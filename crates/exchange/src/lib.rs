@@ -1,1 +1,153 @@
-//! The way of a question through a node: accept, authorise, search, ask neighbours, verify, log, account, merge.
+//! The engine: the way of a question through a node, and the spreading of notes.
+//!
+//! `question` is the path, read from top to bottom; `accept`, `once`, `authorise`, `search`, `neighbours` and `account` are
+//! its steps; `asker` is the side of the person who asks. Knows no HTTP and no SQL: the network comes in as a trait.
+
+mod accept;
+mod account;
+mod asker;
+pub mod authorise;
+pub mod case;
+mod neighbours;
+pub mod network;
+mod once;
+mod question;
+mod search;
+mod spreading;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+pub use asker::{Asked, Progress};
+pub use authorise::Policy;
+pub use case::Case;
+pub use network::{AskFailure, ByteStream, Hop, Network, Reply};
+pub use question::Lines;
+use sanku_federation_protocol::json::NotALine;
+use sanku_federation_protocol::names::Rule;
+use sanku_federation_protocol::problem::Problem;
+use sanku_federation_protocol::seal::{SealError, SealingKey};
+use sanku_federation_protocol::trust::Trust;
+use sanku_store::{Store, StoreError};
+use sanku_values::{Clock, DivisionCode};
+
+/// Who hands in a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A person at this node, over its own socket.
+    Socket,
+    /// A neighbour.
+    Peer(DivisionCode),
+}
+
+/// Why a question cannot be asked or answered.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What was to be said cannot be.
+    #[error(transparent)]
+    Line(#[from] NotALine),
+    /// Sealing failed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// A problem of the protocol.
+    #[error("{0}")]
+    Problem(Box<Problem>),
+    /// A rule forbids the question; nothing was asked.
+    #[error("按规则 {0} 不能查询 rule {0} forbids it: {zh} {en}", zh = authorise::words(*.0).0, en = authorise::words(*.0).1)]
+    Refused(Rule),
+    /// The case cannot be asked.
+    #[error("{0}")]
+    Case(String),
+    /// Other bytes under an id that was used.
+    #[error("编号已用于别的内容 other bytes came under this id before")]
+    Conflict,
+    /// No registry is at hand.
+    #[error("没有登记公告 no registry is at hand; copy the federation's notes to this node")]
+    NoRegistry,
+    /// The asker has no sealing key.
+    #[error("提问节点没有可用的密封密钥 the asker has no sealing key that is good now")]
+    NoSealingKey,
+    /// This node never asked such a question.
+    #[error("本节点没有这个查询 this node never asked such a question")]
+    NoSuchQuestion,
+    /// No question of this node rests on such a mandate.
+    #[error("没有以此授权书提出的查询 no question of this node rests on such a mandate")]
+    NoSuchMandate,
+    /// The system gives no random bits.
+    #[error("no random bits")]
+    NoRandom,
+}
+
+impl From<Problem> for ExchangeError {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(Box::new(problem))
+    }
+}
+
+impl ExchangeError {
+    /// What a neighbour may know of it.
+    fn for_strangers(&self) -> &'static str {
+        match self {
+            Self::Store(_) => "the database does not answer",
+            Self::Conflict => "other bytes under this id",
+            Self::NoSealingKey => "the asker has no sealing key",
+            _ => "it could not be answered to its end",
+        }
+    }
+}
+
+/// What a node asks and answers with. Built once.
+pub struct Exchange<N> {
+    code: DivisionCode,
+    store: Store,
+    trust: Arc<ArcSwap<Trust>>,
+    network: N,
+    policy: Policy,
+    sealing: SealingKey,
+    clock: Arc<dyn Clock>,
+    seats: once::Seats,
+    note_turn: tokio::sync::Mutex<()>,
+}
+
+impl<N: Network> Exchange<N> {
+    /// An exchange over a store, the notes, and a network.
+    pub fn new(
+        code: DivisionCode,
+        store: Store,
+        trust: Arc<ArcSwap<Trust>>,
+        network: N,
+        policy: Policy,
+        sealing: SealingKey,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            code,
+            store,
+            trust,
+            network,
+            policy,
+            sealing,
+            clock,
+            seats: once::Seats::default(),
+            note_turn: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// This node's code.
+    pub const fn here(&self) -> DivisionCode {
+        self.code
+    }
+
+    /// The notes as they count now.
+    pub fn trust(&self) -> Arc<Trust> {
+        self.trust.load_full()
+    }
+
+    /// The store.
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+}

@@ -1,0 +1,482 @@
+//! The asker's side: a case becomes a question, goes the one path with this node's own socket as caller, and what comes
+//! back is merged and logged as a result.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use sanku_catalogue::Catalogue;
+use sanku_federation_protocol::body::{Body, Mandate, Person, QueryBody, ResultBody, Salt, Subject, WithdrawalBody};
+use sanku_federation_protocol::entry::{Draft, QueryEntry, ResultEntry, Said, WithdrawalEntry};
+use sanku_federation_protocol::gather::Gathered;
+use sanku_federation_protocol::merge::{Merged, merge};
+use sanku_federation_protocol::names::{Outcome, StatementId};
+use sanku_federation_protocol::outcomes::outcomes;
+use sanku_federation_protocol::problem::ProblemKind;
+use sanku_federation_protocol::statement::VerifiedRun;
+use sanku_federation_protocol::stream::{Event, Reader};
+use sanku_store::{Effect, key_name};
+use sanku_values::DivisionCode;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::accept::{self, Accepted, Asking};
+use crate::authorise::{Circumstances, stop};
+use crate::case::Case;
+use crate::network::{Hop, Network};
+use crate::{Caller, Exchange, ExchangeError};
+
+/// What the person sees while it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The question is in the log; so many targets.
+    Asked(StatementId, usize),
+    /// A node said something.
+    Heard(DivisionCode),
+}
+
+/// What came of a question.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The question's id.
+    pub id: StatementId,
+    /// The merged result.
+    pub merged: Merged,
+    /// Origins of logs whose runs it rests on, with the number of runs: unwitnessed until a cosignature that counts covers them.
+    pub unwitnessed: Vec<(String, usize)>,
+}
+
+impl<N: Network> Exchange<N> {
+    /// Asks about a household. Checks everything on itself first; nothing is logged if a rule forbids it.
+    pub async fn ask(self: &Arc<Self>, case: Case, progress: impl Fn(Progress) + Send) -> Result<Asked, ExchangeError> {
+        let now = self.clock.now();
+        let trust = self.trust.load_full();
+        let (reference, registry, tree) = trust.registry().ok_or(ExchangeError::NoRegistry)?;
+        let (scope, targets) = case.scope.parts();
+        let count = tree
+            .targets(self.here(), scope, targets.as_deref())
+            .map_err(|error| ExchangeError::Case(error.to_string()))?
+            .len();
+        let subjects: Vec<_> = case
+            .subjects
+            .iter()
+            .map(|subject| Subject {
+                number: subject.number.clone(),
+                kind: subject.number.kind(),
+                name: subject.name.clone(),
+                role: subject.role.clone(),
+            })
+            .collect();
+        let person = |staff: &crate::case::Staff| Person {
+            name: staff.name.clone(),
+            staff_number: staff.staff_number.clone(),
+            time: now,
+        };
+        let entry = QueryEntry {
+            purpose: case.purpose.clone(),
+            case: self.store.pseudonym("case", &case.case),
+            subjects: u32::try_from(subjects.len()).unwrap_or(u32::MAX),
+            categories: case.categories.clone(),
+            scope,
+            registry: reference,
+            catalogue: Catalogue::current().version(),
+            targets,
+            priority: case.priority,
+            expires: now.plus(Duration::from_secs(u64::from(case.expires_days) * 24 * 3600)),
+            mandate_id: case.mandate.id,
+        };
+        let mandate = Mandate {
+            signatories: case.mandate.signatories.clone(),
+            subjects: case.mandate.subjects.clone(),
+            categories: case.mandate.categories.clone(),
+            purpose: case.mandate.purpose.clone(),
+            valid_from: case.mandate.valid_from,
+            valid_until: case.mandate.valid_until,
+            letter: case.mandate.letter,
+        };
+        let body = QueryBody {
+            salt: Salt::generate()?,
+            requester: case.requester.clone(),
+            examiner: person(&case.examiner),
+            approver: person(&case.approver),
+            mandate,
+            subjects,
+        };
+        let withdrawn = self.store.is_withdrawn(self.here(), entry.mandate_id, now).await?;
+        let known = Circumstances {
+            asked: now,
+            now,
+            withdrawn,
+            registry: now <= registry.grace_until,
+        };
+        if let Some(rule) = stop(&entry, &body, known)
+            .or_else(|| self.policy.judge(crate::authorise::Relation::Own, &entry.purpose).err())
+        {
+            return Err(ExchangeError::Refused(rule));
+        }
+        let id = StatementId::generate(now);
+        let line = body.line()?;
+        let expires = entry.expires;
+        let draft = Draft {
+            id,
+            said: Said::Query(entry),
+            body: line,
+        };
+        let origin = self.store.origin().clone();
+        let effect = Effect::Said {
+            origin: origin.clone(),
+            id,
+            leaf: None,
+            expires,
+        };
+        let run = self
+            .store
+            .append(key_name(&origin, id), vec![draft], vec![effect])
+            .await?
+            .run;
+        progress(Progress::Asked(id, count));
+        self.go(run, Duration::from_millis(case.budget_ms), None, 1, &progress)
+            .await
+    }
+
+    /// Asks an earlier question again: whoever has not answered, or could not search everything.
+    pub async fn ask_again(
+        self: &Arc<Self>,
+        id: StatementId,
+        budget: Duration,
+        progress: impl Fn(Progress) + Send,
+    ) -> Result<Asked, ExchangeError> {
+        let (run, known) = self.known(id).await?;
+        let missing: Vec<_> = known
+            .targets
+            .iter()
+            .copied()
+            .filter(|target| !settled(&known, *target))
+            .collect();
+        progress(Progress::Asked(id, missing.len()));
+        let attempt = known
+            .accounts
+            .get(&self.here())
+            .map_or(1, |account| account.says.attempt)
+            .saturating_add(1);
+        self.go(run, budget, Some(missing), attempt, &progress).await
+    }
+
+    /// The question's own run, and everything that is known of it.
+    pub async fn known(&self, id: StatementId) -> Result<(VerifiedRun, Gathered), ExchangeError> {
+        let origin = self.store.origin().clone();
+        let said = self.store.said(&origin, id).await?;
+        let run = said.first().ok_or(ExchangeError::NoSuchQuestion)?.clone();
+        let trust = self.trust.load_full();
+        let asked = accept::judge(
+            self.here(),
+            run.clone(),
+            &Caller::Socket,
+            &trust,
+            run.statements
+                .first()
+                .map_or_else(|| self.clock.now(), |statement| statement.entry.time),
+        )?;
+        let Asking::Query(entry, _) = &asked.asking else {
+            return Err(ExchangeError::NoSuchQuestion);
+        };
+        let mut known = Gathered::new(asked.leaf, entry, asked.targets.clone());
+        let on_way = asked.tree.nodes().collect();
+        for run in said.into_iter().skip(1).filter(|run| !is_result(run)) {
+            let _ = known.insert(&run, &on_way);
+        }
+        for run in self.received(id).await? {
+            let _ = known.insert(&run, &on_way);
+        }
+        Ok((run, known))
+    }
+
+    /// Runs of other nodes about a question of ours, verified again.
+    pub async fn received(&self, id: StatementId) -> Result<Vec<VerifiedRun>, ExchangeError> {
+        let trust = self.trust.load_full();
+        let mut runs = Vec::new();
+        for wire in self.store.received(self.store.origin(), id).await? {
+            let mut reader = Reader::new();
+            reader.push(&wire);
+            while let Ok(Some(event)) = reader.next_event() {
+                if let Event::Run(run) = event {
+                    match run.verify(&*trust) {
+                        Ok(run) => runs.push(run),
+                        Err(error) => tracing::warn!(%error, "a stored run counts no more"),
+                    }
+                }
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Everything a question's evidence holds: this node's runs in order, then what it received.
+    pub async fn evidence(
+        &self,
+        id: StatementId,
+    ) -> Result<(Vec<VerifiedRun>, Vec<VerifiedRun>, Merged), ExchangeError> {
+        let said = self.store.said(self.store.origin(), id).await?;
+        let received = self.received(id).await?;
+        let (run, known) = self.known(id).await?;
+        let merged = self.merged(&run, &known)?;
+        Ok((said, received, merged))
+    }
+
+    fn merged(&self, run: &VerifiedRun, known: &Gathered) -> Result<Merged, ExchangeError> {
+        let trust = self.trust.load_full();
+        let time = run
+            .statements
+            .first()
+            .map_or_else(|| self.clock.now(), |statement| statement.entry.time);
+        let asked = accept::judge(self.here(), run.clone(), &Caller::Socket, &trust, time)?;
+        let suspended: BTreeSet<_> = asked
+            .targets
+            .iter()
+            .copied()
+            .filter(|target| trust.judge_member(*target) == Err(ProblemKind::Suspended))
+            .collect();
+        let ends = outcomes(self.here(), &asked.tree, &suspended, known);
+        Ok(merge(known, ends, &asked.registry))
+    }
+
+    /// The one path, with this node's own socket as caller; then merge and result.
+    async fn go(
+        self: &Arc<Self>,
+        run: VerifiedRun,
+        budget: Duration,
+        only: Option<Vec<DivisionCode>>,
+        attempt: u32,
+        progress: &(impl Fn(Progress) + Send),
+    ) -> Result<Asked, ExchangeError> {
+        let began = Instant::now();
+        let trust = self.trust.load_full();
+        let asked = accept::judge(self.here(), run.clone(), &Caller::Socket, &trust, self.clock.now())?;
+        let hop = Hop {
+            budget,
+            only,
+            attempt,
+            traceparent: traceparent()?,
+        };
+        let (sender, mut runs) = mpsc::channel(64);
+        let mut effects = Vec::new();
+        let caller = Caller::Socket;
+        let work = self.answer(&caller, &asked, &hop, began, sender);
+        let hear = async {
+            while let Some(run) = runs.recv().await {
+                let node = run.origin.node;
+                if node == self.here() {
+                    continue;
+                }
+                // What is sealed to us is opened here; what does not open contributes nothing and stays named by its account.
+                match run.opened(&self.sealing) {
+                    Ok(run) => {
+                        progress(Progress::Heard(node));
+                        effects.push(Effect::Received {
+                            origin: asked.origin.clone(),
+                            id: asked.id,
+                            run: Box::new(run),
+                        });
+                    }
+                    Err(error) => tracing::warn!(%node, %error, "a sealed run does not open"),
+                }
+            }
+        };
+        let (worked, ()) = tokio::join!(work, hear);
+        worked?;
+        self.conclude(&asked, effects).await
+    }
+
+    /// Keeps what was received, merges everything that is known, logs the result.
+    async fn conclude(&self, asked: &Accepted, effects: Vec<Effect>) -> Result<Asked, ExchangeError> {
+        let (run, mut known) = self.known(asked.id).await?;
+        let on_way = asked.tree.nodes().collect();
+        for effect in &effects {
+            if let Effect::Received { run, .. } = effect
+                && let Err(unfit) = known.insert(run, &on_way)
+            {
+                tracing::warn!(node = %run.origin.node, %unfit, "a run contributes nothing");
+            }
+        }
+        let merged = self.merged(&run, &known)?;
+        let said = self.store.said(&asked.origin, asked.id).await?;
+        let supersedes = said
+            .iter()
+            .flat_map(|run| &run.statements)
+            .filter(|statement| matches!(statement.entry.said, Said::Result(_)))
+            .last()
+            .map(|statement| statement.leaf);
+        let body = ResultBody {
+            salt: Salt::generate()?,
+            merged: known.leaves().into_iter().collect(),
+            digest: merged.digest(),
+            supersedes,
+        };
+        let draft = Draft {
+            id: StatementId::generate(self.clock.now()),
+            said: Said::Result(ResultEntry {
+                re: asked.leaf,
+                complete: merged.complete,
+            }),
+            body: body.line()?,
+        };
+        self.append(asked, vec![draft], effects).await?;
+        let mut unwitnessed = std::collections::BTreeMap::new();
+        for origin in said
+            .iter()
+            .map(|run| run.origin.to_string())
+            .chain(self.received(asked.id).await?.iter().map(|run| run.origin.to_string()))
+        {
+            *unwitnessed.entry(origin).or_insert(0) += 1;
+        }
+        Ok(Asked {
+            id: asked.id,
+            merged,
+            unwitnessed: unwitnessed.into_iter().collect(),
+        })
+    }
+
+    /// Withdraws a mandate: every target of its questions is told once; from then on it is refused here and there.
+    ///
+    /// Gives for each target whether it acknowledged.
+    pub async fn withdraw(
+        self: &Arc<Self>,
+        mandate: StatementId,
+        reason: &str,
+        budget: Duration,
+    ) -> Result<Vec<(DivisionCode, Outcome)>, ExchangeError> {
+        let now = self.clock.now();
+        let mut sets = std::collections::BTreeMap::new();
+        let mut until = now;
+        for id in self.store.own_questions().await? {
+            let said = self.store.said(self.store.origin(), id).await?;
+            let Some(statement) = said.first().and_then(|run| run.statements.first()) else {
+                continue;
+            };
+            if let Said::Query(entry) = &statement.entry.said
+                && entry.mandate_id == mandate
+            {
+                let body: QueryBody = statement.body_as()?;
+                until = until.max(body.mandate.valid_until);
+                sets.insert(
+                    (entry.scope.as_str(), entry.targets.clone(), entry.registry),
+                    entry.scope,
+                );
+            }
+        }
+        if sets.is_empty() {
+            return Err(ExchangeError::NoSuchMandate);
+        }
+        let mut told = std::collections::BTreeMap::new();
+        for ((_, targets, registry), scope) in sets {
+            let id = StatementId::generate(now);
+            let entry = WithdrawalEntry {
+                mandate_id: mandate,
+                registry,
+                scope,
+                targets,
+                expires: until,
+            };
+            let body = WithdrawalBody {
+                salt: Salt::generate()?,
+                reason: reason.to_owned(),
+            }
+            .line()?;
+            let origin = self.store.origin().clone();
+            let effects = vec![
+                Effect::Said {
+                    origin: origin.clone(),
+                    id,
+                    leaf: None,
+                    expires: until,
+                },
+                Effect::Withdrawn {
+                    asker: self.here(),
+                    mandate,
+                    until,
+                },
+            ];
+            let draft = Draft {
+                id,
+                said: Said::Withdrawal(entry),
+                body,
+            };
+            let run = self
+                .store
+                .append(key_name(&origin, id), vec![draft], effects)
+                .await?
+                .run;
+            let asked = accept::judge(
+                self.here(),
+                run,
+                &Caller::Socket,
+                &self.trust.load_full(),
+                self.clock.now(),
+            )?;
+            let hop = Hop {
+                budget,
+                only: None,
+                attempt: 1,
+                traceparent: traceparent()?,
+            };
+            let (sender, mut runs) = mpsc::channel::<VerifiedRun>(64);
+            let mut acknowledged: BTreeSet<_> = [self.here()].into();
+            let caller = Caller::Socket;
+            let hear = async {
+                while let Some(run) = runs.recv().await {
+                    if run.statements.iter().any(
+                        |statement| matches!(&statement.entry.said, Said::Account(account) if account.re == asked.leaf),
+                    ) {
+                        acknowledged.insert(run.origin.node);
+                    }
+                }
+            };
+            let (worked, ()) = tokio::join!(self.answer(&caller, &asked, &hop, Instant::now(), sender), hear);
+            worked?;
+            for target in &asked.targets {
+                let outcome = if acknowledged.contains(target) {
+                    Outcome::Answered
+                } else {
+                    Outcome::Pending
+                };
+                told.insert(*target, outcome);
+            }
+        }
+        Ok(told.into_iter().collect())
+    }
+}
+
+/// Whether a target need not be asked again: it refused, or answered everything.
+fn settled(known: &Gathered, target: DivisionCode) -> bool {
+    use sanku_federation_protocol::names::Status;
+    if known.refusals.contains_key(&target) {
+        return true;
+    }
+    (0..known.subjects).all(|subject| {
+        known.answers.get(&(target, subject)).is_some_and(|word| {
+            word.says
+                .categories
+                .iter()
+                .all(|answer| answer.status != Status::Unavailable)
+        })
+    })
+}
+
+fn is_result(run: &VerifiedRun) -> bool {
+    run.statements
+        .iter()
+        .all(|statement| matches!(statement.entry.said, Said::Result(_)))
+}
+
+/// A fresh W3C trace context.
+fn traceparent() -> Result<String, ExchangeError> {
+    let mut bits = [0; 24];
+    SystemRandom::new()
+        .fill(&mut bits)
+        .map_err(|_| ExchangeError::NoRandom)?;
+    Ok(format!(
+        "00-{}-{}-01",
+        hex::encode(&bits[..16]),
+        hex::encode(&bits[16..])
+    ))
+}

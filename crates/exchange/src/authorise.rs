@@ -1,0 +1,225 @@
+//! Whether a question may be answered, and whether it may be passed on. Pure; every rule of the protocol has its line here.
+
+use std::time::Duration;
+
+use sanku_federation_protocol::body::QueryBody;
+use sanku_federation_protocol::entry::QueryEntry;
+use sanku_federation_protocol::names::{Rule, Word};
+use sanku_values::{DivisionCode, Time};
+use serde::Deserialize;
+
+/// How an asker stands to this node (关系).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Relation {
+    /// This node itself.
+    Own,
+    /// Above this node.
+    Superior,
+    /// Below this node.
+    Subordinate,
+    /// In another branch.
+    Other,
+}
+
+/// Which relation may ask for what: the configuration's table.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Purposes that this node itself asks for.
+    pub own: Vec<Word>,
+    /// Purposes that nodes above may ask for.
+    pub superior: Vec<Word>,
+    /// Purposes that nodes below may ask for.
+    pub subordinate: Vec<Word>,
+    /// Purposes that nodes of other branches may ask for.
+    pub other: Vec<Word>,
+}
+
+/// Purposes of social assistance and the checks that the regulation names.
+const PURPOSES: [&str; 8] = [
+    "minimum_living_allowance",
+    "low_income_family",
+    "special_hardship",
+    "temporary_assistance",
+    "medical_assistance",
+    "housing_assistance",
+    "review",
+    "complaint",
+];
+
+impl Default for Policy {
+    fn default() -> Self {
+        let all: Vec<Word> = PURPOSES.iter().filter_map(|purpose| purpose.parse().ok()).collect();
+        Self {
+            own: all.clone(),
+            superior: all.clone(),
+            subordinate: all.clone(),
+            other: all,
+        }
+    }
+}
+
+impl Policy {
+    fn of(&self, relation: Relation) -> &[Word] {
+        match relation {
+            Relation::Own => &self.own,
+            Relation::Superior => &self.superior,
+            Relation::Subordinate => &self.subordinate,
+            Relation::Other => &self.other,
+        }
+    }
+
+    /// Whether this relation may ask for this purpose.
+    pub fn judge(&self, relation: Relation, purpose: &Word) -> Result<(), Rule> {
+        if self.of(relation).contains(purpose) {
+            return Ok(());
+        }
+        let anybody = [
+            Relation::Own,
+            Relation::Superior,
+            Relation::Subordinate,
+            Relation::Other,
+        ];
+        Err(if anybody.iter().any(|relation| self.of(*relation).contains(purpose)) {
+            Rule::Relation
+        } else {
+            Rule::Purpose
+        })
+    }
+}
+
+/// How `asker` stands to `here`.
+pub fn relation(here: DivisionCode, asker: DivisionCode) -> Relation {
+    if here == asker {
+        Relation::Own
+    } else if here.is_below(asker) {
+        Relation::Superior
+    } else if asker.is_below(here) {
+        Relation::Subordinate
+    } else {
+        Relation::Other
+    }
+}
+
+/// What is known of a question besides its own words.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances {
+    /// When it was asked, by its entry.
+    pub asked: Time,
+    /// The present.
+    pub now: Time,
+    /// Whether its mandate was withdrawn.
+    pub withdrawn: bool,
+    /// Whether the registry that it names was good when it was asked.
+    pub registry: bool,
+}
+
+/// Checks that stop a question wherever it is, at the asker, at relays and at targets.
+pub fn stop(entry: &QueryEntry, body: &QueryBody, known: Circumstances) -> Option<Rule> {
+    let mandate = &body.mandate;
+    let rules = [
+        (!known.registry, Rule::Registry),
+        (
+            entry.expires <= known.now || entry.expires <= known.asked,
+            Rule::Expired,
+        ),
+        (
+            entry.purpose != mandate.purpose
+                || known.asked < mandate.valid_from
+                || known.asked > mandate.valid_until
+                || known.now > mandate.valid_until,
+            Rule::MandateNotInForce,
+        ),
+        (known.withdrawn, Rule::MandateWithdrawn),
+        (
+            body.subjects
+                .iter()
+                .any(|subject| !mandate.subjects.contains(&subject.number)),
+            Rule::MandateSubject,
+        ),
+        (
+            entry
+                .categories
+                .iter()
+                .any(|category| !mandate.categories.contains(category)),
+            Rule::MandateCategory,
+        ),
+        (
+            body.examiner.staff_number == body.approver.staff_number,
+            Rule::SamePerson,
+        ),
+    ];
+    rules.into_iter().find(|(broken, _)| *broken).map(|(_, rule)| rule)
+}
+
+/// Leave to search for one question. Only this module makes one: no search without it (S-11).
+#[derive(Debug)]
+pub struct Permit(());
+
+/// What a node does with a question.
+#[derive(Debug)]
+pub enum Leave {
+    /// Search here; pass it on.
+    Search(Permit),
+    /// Refuse here; pass it on: relation and purpose concern this node's own records.
+    Refuse(Rule),
+    /// Refuse and pass it on to nobody.
+    Stop(Rule),
+}
+
+/// The answering node's own decision.
+pub fn authorise(
+    here: DivisionCode,
+    asker: DivisionCode,
+    entry: &QueryEntry,
+    body: &QueryBody,
+    policy: &Policy,
+    known: Circumstances,
+) -> Leave {
+    if let Some(rule) = stop(entry, body, known) {
+        return Leave::Stop(rule);
+    }
+    match policy.judge(relation(here, asker), &entry.purpose) {
+        Ok(()) => Leave::Search(Permit(())),
+        Err(rule) => Leave::Refuse(rule),
+    }
+}
+
+/// Whether a rule stops a question on its way.
+pub const fn stops(rule: Rule) -> bool {
+    !matches!(rule, Rule::Relation | Rule::Purpose)
+}
+
+/// Words for the person who asked: Chinese and English.
+pub const fn words(rule: Rule) -> (&'static str, &'static str) {
+    match rule {
+        Rule::Relation => (
+            "本节点不向该单位提供此类用途的查询",
+            "this node does not answer that centre for this purpose",
+        ),
+        Rule::Purpose => (
+            "本节点不受理此用途的查询",
+            "this node answers no question of this purpose",
+        ),
+        Rule::MandateNotInForce => (
+            "授权书不在有效期内或用途不符",
+            "the mandate is not in force, or is for another purpose",
+        ),
+        Rule::MandateSubject => ("查询对象中有授权书未涵盖的人", "a person is not covered by the mandate"),
+        Rule::MandateCategory => (
+            "查询类别中有授权书未涵盖的内容",
+            "a category is not covered by the mandate",
+        ),
+        Rule::MandateWithdrawn => ("授权书已撤回", "the mandate was withdrawn"),
+        Rule::SamePerson => ("初审员与审批员不得为同一人", "examiner and approver must be two people"),
+        Rule::Expired => ("查询已过期", "the question has expired"),
+        Rule::Registry => (
+            "查询所依据的登记公告已失效",
+            "the registry that the question names is too old or unknown",
+        ),
+    }
+}
+
+/// How long a replaced registry still counts for questions.
+pub const REPLACED_FOR: Duration = Duration::from_secs(24 * 3600);

@@ -1,0 +1,263 @@
+//! Asking neighbours: concurrently, each under its own limit, every run verified before it goes anywhere.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use sanku_federation_protocol::body::{Observed, Rejected};
+use sanku_federation_protocol::entry::Said;
+use sanku_federation_protocol::names::Outcome;
+use sanku_federation_protocol::statement::{RunError, VerifiedRun};
+use sanku_federation_protocol::stream::{Event, Reader, write_run};
+use sanku_federation_protocol::trust::Trust;
+use sanku_tlog::Hash;
+use sanku_values::{Clock, DivisionCode, Time};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::accept::Accepted;
+use crate::authorise::stops;
+use crate::network::{AskFailure, Hop, Network};
+
+/// What came of asking one neighbour.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) observed: Observed,
+    pub(crate) rejected: Vec<Rejected>,
+    /// The digest over its notes, if it said one.
+    pub(crate) notes: Option<Hash>,
+}
+
+/// The neighbours to ask, and for each the codes behind it that are wanted.
+pub(crate) fn onward(
+    here: DivisionCode,
+    asked: &Accepted,
+    wanted: &BTreeSet<DivisionCode>,
+) -> Vec<(DivisionCode, BTreeSet<DivisionCode>)> {
+    let towards_asker = asked.tree.next_hop(here, asked.asker());
+    let mut behind: std::collections::BTreeMap<DivisionCode, BTreeSet<DivisionCode>> =
+        std::collections::BTreeMap::new();
+    for target in wanted.iter().filter(|target| **target != here) {
+        if let Some(hop) = asked
+            .tree
+            .next_hop(here, *target)
+            .filter(|hop| Some(*hop) != towards_asker)
+        {
+            behind.entry(hop).or_default().insert(*target);
+        }
+    }
+    behind.into_iter().collect()
+}
+
+/// Asks one neighbour and hands on every run that holds.
+pub(crate) async fn ask<N: Network>(
+    network: &N,
+    trust: Arc<Trust>,
+    clock: Arc<dyn Clock>,
+    here: DivisionCode,
+    asked: Accepted,
+    neighbour: DivisionCode,
+    behind: BTreeSet<DivisionCode>,
+    hop: Hop,
+    runs: mpsc::Sender<VerifiedRun>,
+) -> Heard {
+    let began = Instant::now();
+    let since = clock.now();
+    let end = |outcome: Outcome, rejected: Vec<Rejected>, notes| Heard {
+        observed: Observed {
+            node: neighbour,
+            outcome,
+            since,
+            milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        },
+        rejected,
+        notes,
+    };
+    if let Err(kind) = trust.judge_member(neighbour) {
+        tracing::warn!(%neighbour, %kind, "a neighbour is not asked");
+        return end(Outcome::NotTrusted, Vec::new(), None);
+    }
+    let limit = hop.budget;
+    let body = Bytes::from(write_run(&asked.run));
+    let mut reading = Reading {
+        trust: &trust,
+        asked: &asked,
+        here,
+        neighbour,
+        behind,
+        heard: 0,
+        account: false,
+        refused: false,
+        rejected: Vec::new(),
+        notes: None,
+    };
+    let outcome = match tokio::time::timeout(limit, reading.through(network, hop, body, &runs)).await {
+        Ok(Ok(())) => reading.outcome(),
+        Ok(Err(failure)) => {
+            tracing::info!(%neighbour, outcome = %failure.outcome, why = %failure.why, "a neighbour failed");
+            failure.outcome
+        }
+        Err(_) => Outcome::Late,
+    };
+    end(outcome, std::mem::take(&mut reading.rejected), reading.notes)
+}
+
+struct Reading<'a> {
+    trust: &'a Trust,
+    asked: &'a Accepted,
+    here: DivisionCode,
+    neighbour: DivisionCode,
+    behind: BTreeSet<DivisionCode>,
+    heard: usize,
+    /// The last statement so far is the neighbour's own account.
+    account: bool,
+    /// The neighbour stopped the question.
+    refused: bool,
+    rejected: Vec<Rejected>,
+    notes: Option<Hash>,
+}
+
+impl Reading<'_> {
+    async fn through<N: Network>(
+        &mut self,
+        network: &N,
+        hop: Hop,
+        body: Bytes,
+        runs: &mpsc::Sender<VerifiedRun>,
+    ) -> Result<(), AskFailure> {
+        let reply = network.ask(self.neighbour, hop, body).await?;
+        self.notes = reply.notes;
+        let mut stream = reply.body;
+        let mut reader = Reader::new();
+        let broken = |error: &dyn std::fmt::Display| AskFailure::new(Outcome::PeerError, error.to_string());
+        while let Some(bytes) = stream.next().await {
+            reader.push(&bytes?);
+            while let Some(event) = reader.next_event().map_err(|error| broken(&error))? {
+                match event {
+                    Event::Heartbeat => {}
+                    Event::Problem(problem) => return Err(AskFailure::new(Outcome::PeerError, problem.kind)),
+                    Event::Run(run) => {
+                        self.heard += run.statements.len();
+                        if self.heard > self.most() {
+                            return Err(broken(&"more statements than the question has room for"));
+                        }
+                        self.run(*run, runs).await;
+                    }
+                    Event::Note(_) | Event::Merged(_) | Event::Consistency(..) => {
+                        return Err(broken(&"a line that belongs in no response"));
+                    }
+                }
+            }
+        }
+        reader.finish().map_err(|error| broken(&error))
+    }
+
+    /// Targets × (subjects + 2).
+    fn most(&self) -> usize {
+        let subjects = match &self.asked.asking {
+            crate::accept::Asking::Query(entry, _) => entry.subjects as usize,
+            crate::accept::Asking::Withdrawal(_) => 0,
+        };
+        self.asked
+            .targets
+            .len()
+            .max(self.asked.tree.nodes().count())
+            .saturating_mul(subjects + 2)
+    }
+
+    /// Verifies a run and hands it on; what does not hold contributes nothing and is named.
+    async fn run(
+        &mut self,
+        run: sanku_federation_protocol::statement::UnverifiedRun,
+        runs: &mpsc::Sender<VerifiedRun>,
+    ) {
+        let node = run.origin.node;
+        let verified = run.verify(self.trust).and_then(|run| self.fits(run));
+        match verified {
+            Ok(run) => {
+                let last = run.statements.last().map(|statement| &statement.entry.said);
+                self.account = node == self.neighbour && matches!(last, Some(Said::Account(_)));
+                self.refused |= node == self.neighbour
+                    && run.statements.iter().any(
+                        |statement| matches!(&statement.entry.said, Said::Refusal(refusal) if stops(refusal.rule)),
+                    );
+                // Whoever listens may have gone; the response is read to its end all the same.
+                let _ = runs.send(run).await;
+            }
+            Err(error) => {
+                tracing::warn!(%node, neighbour = %self.neighbour, %error, "a run does not hold");
+                let outcome = if matches!(error, RunError::NotTrusted(_)) {
+                    Outcome::NotTrusted
+                } else {
+                    Outcome::BadProof
+                };
+                let why = match error {
+                    RunError::NotTrusted(word) => word,
+                    RunError::BadProof(_) => "bad_proof",
+                };
+                if let Ok(why) = why.parse() {
+                    self.rejected.push(Rejected { node, outcome, why });
+                }
+                self.account = false;
+            }
+        }
+    }
+
+    /// Whether a verified run belongs in this response.
+    fn fits(&self, run: VerifiedRun) -> Result<VerifiedRun, RunError> {
+        let node = run.origin.node;
+        if self.asked.tree.next_hop(self.here, node) != Some(self.neighbour) {
+            return Err(RunError::BadProof("a node that does not lie behind this neighbour"));
+        }
+        for statement in &run.statements {
+            let re = match &statement.entry.said {
+                Said::Answer(answer) => answer.re,
+                Said::Refusal(refusal) => refusal.re,
+                Said::Account(account) => account.re,
+                _ => return Err(RunError::BadProof("a statement that belongs in no response")),
+            };
+            if re != self.asked.leaf {
+                return Err(RunError::BadProof("bound to another question"));
+            }
+            let asker_takes_open = self.here != self.asked.asker() || node == self.neighbour;
+            if !asker_takes_open && statement.open_body().is_some() && !matches!(statement.entry.said, Said::Account(_))
+            {
+                return Err(RunError::BadProof("an open body from behind a relay"));
+            }
+        }
+        Ok(run)
+    }
+
+    /// What is observed of a response that came to its end.
+    fn outcome(&self) -> Outcome {
+        if self.rejected.iter().any(|rejected| rejected.node == self.neighbour) {
+            self.rejected
+                .iter()
+                .find(|rejected| rejected.node == self.neighbour)
+                .map_or(Outcome::BadProof, |rejected| rejected.outcome)
+        } else if !self.account {
+            Outcome::PeerError
+        } else if self.refused && self.behind.iter().any(|target| *target != self.neighbour) {
+            Outcome::RefusedOnWay
+        } else {
+            Outcome::Answered
+        }
+    }
+}
+
+/// What is left of a budget at the hop that asks.
+pub(crate) fn left(hop: &Hop, began: Instant) -> Option<Hop> {
+    hop.onward(began.elapsed())
+}
+
+/// For accounts: the present, so that `since` of neighbours nobody could ask is said too.
+pub(crate) fn not_asked(node: DivisionCode, outcome: Outcome, since: Time) -> Observed {
+    Observed {
+        node,
+        outcome,
+        since,
+        milliseconds: u64::try_from(Duration::ZERO.as_millis()).unwrap_or(0),
+    }
+}

@@ -1,0 +1,111 @@
+//! The network as the exchange sees it: ask a neighbour, give and take notes. Real over mutual TLS, simulated in tests.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use sanku_federation_protocol::names::Outcome;
+use sanku_federation_protocol::problem::Problem;
+use sanku_tlog::Hash;
+use sanku_values::DivisionCode;
+
+/// What travels beside a statement from node to node, rewritten at each hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// How long the answer may take.
+    pub budget: Duration,
+    /// The codes still missing; nothing means all.
+    pub only: Option<Vec<DivisionCode>>,
+    /// Which attempt of the asker this is, from 1.
+    pub attempt: u32,
+    /// W3C trace context.
+    pub traceparent: String,
+}
+
+impl Hop {
+    /// What is left for the next hop after `used`: less a reserve of max(20 ms, 5 %).
+    pub fn onward(&self, used: Duration) -> Option<Self> {
+        let left = self.budget.checked_sub(used)?;
+        let reserve = Duration::from_millis(20).max(left / 20);
+        let budget = left.checked_sub(reserve).filter(|budget| !budget.is_zero())?;
+        Some(Self { budget, ..self.clone() })
+    }
+}
+
+/// Bytes as they come.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, AskFailure>> + Send>>;
+
+/// A neighbour's response.
+pub struct Reply {
+    /// The digest over its notes.
+    pub notes: Option<Hash>,
+    /// Its stream.
+    pub body: ByteStream,
+}
+
+/// Why a neighbour gave no response, or broke it off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskFailure {
+    /// What is observed of it.
+    pub outcome: Outcome,
+    /// For the log of operations: no personal data.
+    pub why: String,
+}
+
+impl AskFailure {
+    /// A failure.
+    pub fn new(outcome: Outcome, why: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            why: why.into(),
+        }
+    }
+}
+
+impl From<Problem> for AskFailure {
+    fn from(problem: Problem) -> Self {
+        Self {
+            outcome: problem.known().outcome(),
+            why: problem.kind,
+        }
+    }
+}
+
+/// The way to neighbours.
+pub trait Network: Send + Sync + 'static {
+    /// Hands a stream of statements to a neighbour.
+    fn ask(&self, to: DivisionCode, hop: Hop, body: Bytes) -> impl Future<Output = Result<Reply, AskFailure>> + Send;
+
+    /// All notes that a neighbour has.
+    fn notes_of(&self, from: DivisionCode) -> impl Future<Output = Result<Vec<String>, AskFailure>> + Send;
+
+    /// Gives a neighbour a note.
+    fn give_note(&self, to: DivisionCode, note: String) -> impl Future<Output = Result<(), AskFailure>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_shrinks_at_each_hop() {
+        let hop = Hop {
+            budget: Duration::from_millis(1000),
+            only: None,
+            attempt: 1,
+            traceparent: String::new(),
+        };
+        assert_eq!(
+            hop.onward(Duration::from_millis(200)).unwrap().budget,
+            Duration::from_millis(760)
+        );
+        assert_eq!(
+            hop.onward(Duration::from_millis(900)).unwrap().budget,
+            Duration::from_millis(80)
+        );
+        assert_eq!(hop.onward(Duration::from_millis(985)), None);
+        assert_eq!(hop.onward(Duration::from_millis(1001)), None);
+    }
+}

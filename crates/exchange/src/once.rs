@@ -1,0 +1,57 @@
+//! One question, one disclosure: the key is (asker's origin, id). A repeat gets what was said before; a repeat during the
+//! first search waits for it; other bytes under the same id are refused.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use sanku_federation_protocol::names::{Origin, StatementId};
+use sanku_federation_protocol::statement::VerifiedRun;
+use tokio::sync::OwnedMutexGuard;
+
+use crate::accept::Accepted;
+use crate::network::Network;
+use crate::{Exchange, ExchangeError};
+
+type Key = (Origin, StatementId);
+
+/// Questions that are being answered now.
+#[derive(Debug, Default)]
+pub(crate) struct Seats(Mutex<HashMap<Key, Weak<tokio::sync::Mutex<()>>>>);
+
+/// A question's place here: what was said before, and the right to say more.
+pub(crate) struct Seat {
+    pub(crate) said: Vec<VerifiedRun>,
+    pub(crate) guard: OwnedMutexGuard<()>,
+}
+
+impl Seats {
+    async fn take(&self, key: Key) -> OwnedMutexGuard<()> {
+        let seat = {
+            let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            seats.retain(|_, seat| seat.strong_count() > 0);
+            let held = seats.get(&key).and_then(Weak::upgrade);
+            held.unwrap_or_else(|| {
+                let seat = Arc::new(tokio::sync::Mutex::new(()));
+                seats.insert(key, Arc::downgrade(&seat));
+                seat
+            })
+        };
+        seat.lock_owned().await
+    }
+}
+
+impl<N: Network> Exchange<N> {
+    /// The question's place: waits while the same question is being searched.
+    ///
+    /// # Errors
+    /// `Conflict` if other bytes came under the same id.
+    pub(crate) async fn seat(&self, asked: &Accepted) -> Result<Seat, ExchangeError> {
+        let guard = self.seats.take((asked.origin.clone(), asked.id)).await;
+        let said = match self.store.question(&asked.origin, asked.id).await? {
+            None => Vec::new(),
+            Some(before) if before.leaf == asked.leaf => self.store.said(&asked.origin, asked.id).await?,
+            Some(_) => return Err(ExchangeError::Conflict),
+        };
+        Ok(Seat { said, guard })
+    }
+}

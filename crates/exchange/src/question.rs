@@ -1,0 +1,371 @@
+//! The way of a question through a node, from top to bottom, the same for the person at this node and for a neighbour.
+//!
+//! `accept` → `once` → `authorise` → ask neighbours while searching here → verify → log → `account`. No step calls back
+//! into the path. What leaves are only `Verified` runs of others and `Committed` runs of our own.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sanku_federation_protocol::body::{Body, RefusalBody, Salt};
+use sanku_federation_protocol::entry::{Draft, RefusalEntry, Said};
+use sanku_federation_protocol::names::{Outcome, Rule, StatementId, Status};
+use sanku_federation_protocol::problem::{Problem, ProblemKind};
+use sanku_federation_protocol::statement::VerifiedRun;
+use sanku_federation_protocol::stream::{HEARTBEAT, write_problem, write_run};
+use sanku_federation_protocol::trust::Trust;
+use sanku_store::{Effect, key_name};
+use sanku_values::DivisionCode;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::accept::{self, Accepted, Asking};
+use crate::authorise::{Circumstances, Leave, authorise, words};
+use crate::network::{Hop, Network};
+use crate::once::Seat;
+use crate::{Caller, Exchange, ExchangeError, account, neighbours, search};
+
+/// Runs of a response that wait for the reader.
+const WAITING: usize = 64;
+/// A sign of life while nothing else comes.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
+
+/// The lines of a response, as they come.
+pub type Lines = mpsc::Receiver<Bytes>;
+
+impl<N: Network> Exchange<N> {
+    /// A neighbour hands in a statement. The response's lines come as they are known; the last run ends with our account.
+    ///
+    /// # Errors
+    /// A problem document, before anything was said.
+    pub async fn question(self: &Arc<Self>, from: DivisionCode, hop: Hop, request: Vec<u8>) -> Result<Lines, Problem> {
+        let began = Instant::now();
+        let caller = Caller::Peer(from);
+        let asked = self
+            .accept(&caller, request)
+            .await
+            .map_err(|problem| problem.of(self.here()))?;
+        let (runs, mut said) = mpsc::channel(WAITING);
+        let (lines, response) = mpsc::channel(WAITING);
+        let node = Arc::clone(self);
+        // Dropping the response drops `said`, then `runs`: a client that goes away cancels what is still asked for it.
+        tokio::spawn(async move {
+            let work = node.answer(&caller, &asked, &hop, began, runs);
+            tokio::pin!(work);
+            let mut done = None;
+            let mut alive = tokio::time::interval_at(Instant::now() + HEARTBEAT_EVERY, HEARTBEAT_EVERY);
+            loop {
+                let line = tokio::select! {
+                    biased;
+                    run = said.recv() => match run {
+                        Some(run) => Bytes::from(write_run(&run)),
+                        None => break,
+                    },
+                    end = &mut work, if done.is_none() => { done = Some(end); continue }
+                    _ = alive.tick() => Bytes::from_static(HEARTBEAT.as_bytes()),
+                };
+                if lines.send(line).await.is_err() {
+                    return;
+                }
+            }
+            if let Some(Err(error)) = done {
+                tracing::error!(%error, "a question could not be answered to its end");
+                let problem = Problem::new(ProblemKind::Unavailable, error.for_strangers()).of(node.here());
+                let _ = lines.send(Bytes::from(write_problem(&problem))).await;
+            }
+        });
+        Ok(response)
+    }
+
+    /// Bytes in; a verified statement on its path, or a problem. What newer notes could cure is judged again once after a pull.
+    async fn accept(self: &Arc<Self>, caller: &Caller, request: Vec<u8>) -> Result<Accepted, Problem> {
+        let judged = |trust: &Trust| -> Result<Accepted, Problem> {
+            let run = accept::read(&request, trust)?;
+            accept::judge(self.here(), run, caller, trust, self.clock.now())
+        };
+        let first = judged(&self.trust.load());
+        let curable = match &first {
+            Ok(asked) => !asked.registry_good,
+            Err(problem) => matches!(
+                problem.known(),
+                ProblemKind::BadProof | ProblemKind::NotOnPath | ProblemKind::Unavailable
+            ),
+        };
+        match caller {
+            Caller::Peer(peer) if curable && self.pull_notes(*peer).await => judged(&self.trust.load()),
+            _ => first,
+        }
+    }
+
+    /// Answers what was accepted: searches here, asks neighbours, says what came of it. Runs go out as they are known.
+    pub(crate) async fn answer(
+        self: &Arc<Self>,
+        caller: &Caller,
+        asked: &Accepted,
+        hop: &Hop,
+        began: Instant,
+        runs: mpsc::Sender<VerifiedRun>,
+    ) -> Result<(), ExchangeError> {
+        let here = self.here();
+        let Seat {
+            said: said_before,
+            guard,
+        } = self.seat(asked).await?;
+        let wanted: BTreeSet<_> = match &hop.only {
+            Some(only) => only
+                .iter()
+                .copied()
+                .filter(|code| asked.targets.contains(code))
+                .collect(),
+            None => asked.targets.clone(),
+        };
+        let leave = self.leave(asked).await?;
+        let before = account::last(&said_before);
+
+        let onward = if matches!(leave, Leave::Stop(_)) {
+            Vec::new()
+        } else {
+            neighbours::onward(here, asked, &wanted)
+        };
+        let elsewhere = self.ask_neighbours(asked, hop, began, onward, &runs);
+
+        let local = async {
+            let drafts = if wanted.contains(&here) || matches!(leave, Leave::Stop(_)) {
+                self.say_here(asked, &leave, &said_before).await?
+            } else {
+                Vec::new()
+            };
+            let said_now = self.say(asked, drafts).await?;
+            // Whoever repeats the question now finds what was said.
+            drop(guard);
+            for run in said_before.iter().filter(|run| !only_accounts(run)).chain(&said_now) {
+                self.hand_over(caller, asked, run, &runs).await?;
+            }
+            Ok::<_, ExchangeError>(())
+        };
+        let (heard, local) = tokio::join!(elsewhere, local);
+        local?;
+
+        let (observed, rejected) =
+            heard
+                .into_iter()
+                .fold((Vec::new(), Vec::new()), |(mut observed, mut rejected), heard| {
+                    observed.push(heard.observed);
+                    rejected.extend(heard.rejected);
+                    (observed, rejected)
+                });
+        let body = account::due(before.as_ref(), observed, rejected, hop)?;
+        let stored = before.is_some_and(|before| account::same(&before, &body));
+        let last = match said_before
+            .iter()
+            .rev()
+            .find(|run| only_accounts(run))
+            .filter(|_| stored)
+        {
+            Some(run) => run.clone(),
+            None => {
+                let draft = account::draft(asked.leaf, &body, self.clock.now())?;
+                self.append(asked, vec![draft], Vec::new()).await?
+            }
+        };
+        self.hand_over(caller, asked, &last, &runs).await
+    }
+
+    /// This node's decision about a question. Withdrawals need none: they are the asker's own.
+    async fn leave(&self, asked: &Accepted) -> Result<Leave, ExchangeError> {
+        let Asking::Query(entry, body) = &asked.asking else {
+            return Ok(Leave::Refuse(Rule::Purpose));
+        };
+        let now = self.clock.now();
+        let withdrawn = self.store.is_withdrawn(asked.asker(), entry.mandate_id, now).await?;
+        let known = Circumstances {
+            asked: asked.time,
+            now,
+            withdrawn,
+            registry: asked.registry_good,
+        };
+        Ok(authorise(self.here(), asked.asker(), entry, body, &self.policy, known))
+    }
+
+    /// What is to be said here now: answers, a refusal, or nothing where it was said before.
+    async fn say_here(
+        &self,
+        asked: &Accepted,
+        leave: &Leave,
+        said: &[VerifiedRun],
+    ) -> Result<Vec<Draft>, ExchangeError> {
+        let Asking::Query(entry, body) = &asked.asking else {
+            return Ok(Vec::new());
+        };
+        let now = self.clock.now();
+        match leave {
+            // A second disclosure would be one too many: only what was unavailable is searched again.
+            Leave::Search(_) if answered(said) => Ok(Vec::new()),
+            Leave::Search(permit) => search::search(&self.store, permit, asked.leaf, entry, body, now).await,
+            Leave::Refuse(rule) | Leave::Stop(rule) if refused(said, *rule) => Ok(Vec::new()),
+            Leave::Refuse(rule) | Leave::Stop(rule) => {
+                let (zh, en) = words(*rule);
+                let body = RefusalBody {
+                    salt: Salt::generate()?,
+                    zh: zh.to_owned(),
+                    en: en.to_owned(),
+                }
+                .line()?;
+                Ok(vec![Draft {
+                    id: StatementId::generate(now),
+                    said: Said::Refusal(RefusalEntry {
+                        re: asked.leaf,
+                        rule: *rule,
+                    }),
+                    body,
+                }])
+            }
+        }
+    }
+
+    /// Logs what this node says, in runs of at most 256 statements. A withdrawal takes effect with the first.
+    async fn say(&self, asked: &Accepted, drafts: Vec<Draft>) -> Result<Vec<VerifiedRun>, ExchangeError> {
+        let mut runs = Vec::new();
+        let mut drafts = drafts.into_iter().peekable();
+        while drafts.peek().is_some() {
+            let part: Vec<_> = drafts.by_ref().take(256).collect();
+            runs.push(self.append(asked, part, Vec::new()).await?);
+        }
+        Ok(runs)
+    }
+
+    /// The one place where this node's statements about a question are logged: durable before they leave.
+    pub(crate) async fn append(
+        &self,
+        asked: &Accepted,
+        drafts: Vec<Draft>,
+        mut effects: Vec<Effect>,
+    ) -> Result<VerifiedRun, ExchangeError> {
+        effects.push(Effect::Said {
+            origin: asked.origin.clone(),
+            id: asked.id,
+            leaf: Some(asked.leaf),
+            expires: asked.expires,
+        });
+        if let Asking::Withdrawal(entry) = &asked.asking {
+            effects.push(Effect::Withdrawn {
+                asker: asked.asker(),
+                mandate: entry.mandate_id,
+                until: entry.expires,
+            });
+        }
+        Ok(self
+            .store
+            .append(key_name(&asked.origin, asked.id), drafts, effects)
+            .await?
+            .run)
+    }
+
+    /// Sends a run of our own: sealed to the asker unless the caller is the asker itself.
+    async fn hand_over(
+        &self,
+        caller: &Caller,
+        asked: &Accepted,
+        run: &VerifiedRun,
+        runs: &mpsc::Sender<VerifiedRun>,
+    ) -> Result<(), ExchangeError> {
+        let to_asker = match caller {
+            Caller::Socket => true,
+            Caller::Peer(peer) => *peer == asked.asker(),
+        };
+        let run = if to_asker {
+            run.clone()
+        } else {
+            let key = self
+                .trust
+                .load()
+                .sealing_key(asked.asker(), self.clock.now())
+                .ok_or(ExchangeError::NoSealingKey)?;
+            run.sealed_to(&key)?
+        };
+        // A reader that went away is no failure of ours: what was said is in the log.
+        let _ = runs.send(run).await;
+        Ok(())
+    }
+
+    /// Asks every neighbour behind which targets lie, all at once.
+    async fn ask_neighbours(
+        self: &Arc<Self>,
+        asked: &Accepted,
+        hop: &Hop,
+        began: Instant,
+        onward: Vec<(DivisionCode, BTreeSet<DivisionCode>)>,
+        runs: &mpsc::Sender<VerifiedRun>,
+    ) -> Vec<neighbours::Heard> {
+        let trust = self.trust.load_full();
+        let asks = onward.into_iter().map(|(neighbour, behind)| {
+            let trust = Arc::clone(&trust);
+            async move {
+                let Some(hop) = neighbours::left(hop, began) else {
+                    return neighbours::Heard {
+                        observed: neighbours::not_asked(neighbour, Outcome::Late, self.clock.now()),
+                        rejected: Vec::new(),
+                        notes: None,
+                    };
+                };
+                let hop = Hop {
+                    only: hop.only.as_ref().map(|_| behind.iter().copied().collect()),
+                    ..hop
+                };
+                let heard = neighbours::ask(
+                    &self.network,
+                    trust,
+                    Arc::clone(&self.clock),
+                    self.here(),
+                    asked.clone(),
+                    neighbour,
+                    behind,
+                    hop,
+                    runs.clone(),
+                )
+                .await;
+                if let Some(digest) = heard.notes
+                    && digest != self.trust.load().digest()
+                {
+                    let node = Arc::clone(self);
+                    tokio::spawn(async move { node.pull_notes(neighbour).await });
+                }
+                heard
+            }
+        });
+        futures_util::future::join_all(asks).await
+    }
+}
+
+/// Whether a run holds accounts alone.
+fn only_accounts(run: &VerifiedRun) -> bool {
+    run.statements
+        .iter()
+        .all(|statement| matches!(statement.entry.said, Said::Account(_)))
+}
+
+/// Whether every subject was answered and nothing of the newest answers was unavailable.
+fn answered(said: &[VerifiedRun]) -> bool {
+    let mut newest = std::collections::BTreeMap::new();
+    for statement in said.iter().flat_map(|run| &run.statements) {
+        if let (Said::Answer(answer), Ok(body)) = (
+            &statement.entry.said,
+            statement.body_as::<sanku_federation_protocol::body::AnswerBody>(),
+        ) {
+            newest.insert(answer.subject, body);
+        }
+    }
+    !newest.is_empty()
+        && newest.values().all(|body| {
+            body.categories
+                .iter()
+                .all(|category| category.status != Status::Unavailable)
+        })
+}
+
+fn refused(said: &[VerifiedRun], rule: Rule) -> bool {
+    said.iter()
+        .flat_map(|run| &run.statements)
+        .any(|statement| matches!(&statement.entry.said, Said::Refusal(refusal) if refusal.rule == rule))
+}

@@ -1,0 +1,81 @@
+//! Spreading of notes: whoever sees another digest than its own fetches; a changed note is pushed to neighbours at once.
+
+use std::sync::Arc;
+
+use sanku_federation_protocol::notes::NoteRefused;
+use sanku_federation_protocol::trust::{Accepted, Trust};
+use sanku_values::DivisionCode;
+
+use crate::network::Network;
+use crate::{Exchange, ExchangeError};
+
+impl<N: Network> Exchange<N> {
+    /// Fetches a neighbour's notes. Says whether anything changed here.
+    pub async fn pull_notes(self: &Arc<Self>, from: DivisionCode) -> bool {
+        match self.network.notes_of(from).await {
+            Ok(notes) => self.take_notes(notes, Some(from)).await.unwrap_or(false),
+            Err(failure) => {
+                tracing::info!(%from, why = %failure.why, "a neighbour's notes could not be fetched");
+                false
+            }
+        }
+    }
+
+    /// Takes in notes from a neighbour or from files; what is new is kept and pushed on. Says whether anything changed.
+    pub async fn take_notes(
+        self: &Arc<Self>,
+        notes: Vec<String>,
+        from: Option<DivisionCode>,
+    ) -> Result<bool, ExchangeError> {
+        let _turn = self.note_turn.lock().await;
+        let mut trust = Trust::clone(&self.trust.load());
+        let before: std::collections::BTreeSet<_> = trust
+            .all()
+            .map(|(name, held)| (name.to_owned(), held.reference.number))
+            .collect();
+        for refused in trust.accept_all(notes.iter().map(String::as_bytes), self.clock.now()) {
+            if !matches!(refused, NoteRefused::Older) {
+                tracing::warn!(%refused, "a note is refused");
+            }
+        }
+        let new: Vec<_> = trust
+            .all()
+            .filter(|(name, held)| !before.contains(&((*name).to_owned(), held.reference.number)))
+            .map(|(name, held)| (name.to_owned(), held.reference.number, Arc::clone(&held.bytes)))
+            .collect();
+        if new.is_empty() {
+            return Ok(false);
+        }
+        for (name, number, bytes) in &new {
+            self.store.keep_note(name, *number, bytes).await?;
+        }
+        let neighbours = trust
+            .registry()
+            .map(|(_, _, tree)| tree.neighbours(self.here()))
+            .unwrap_or_default();
+        self.trust.store(Arc::new(trust));
+        tracing::info!(count = new.len(), "new notes count from now on");
+        for neighbour in neighbours.into_iter().filter(|neighbour| Some(*neighbour) != from) {
+            let node = Arc::clone(self);
+            let notes: Vec<_> = new.iter().map(|(_, _, bytes)| bytes.to_string()).collect();
+            tokio::spawn(async move {
+                for note in notes {
+                    // Whoever is away fetches them when its digest is seen to differ.
+                    let _ = node.network.give_note(neighbour, note).await;
+                }
+            });
+        }
+        Ok(true)
+    }
+
+    /// A neighbour pushes a note.
+    pub async fn take_note(self: &Arc<Self>, note: String, from: DivisionCode) -> Result<Accepted, NoteRefused> {
+        let verdict = Trust::clone(&self.trust.load()).accept(note.as_bytes(), self.clock.now())?;
+        if verdict != Accepted::Known {
+            self.take_notes(vec![note], Some(from))
+                .await
+                .map_err(|_| NoteRefused::Missing("database"))?;
+        }
+        Ok(verdict)
+    }
+}
