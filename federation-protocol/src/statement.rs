@@ -248,4 +248,17 @@ impl VerifiedRun {
             .collect::<Result<_, _>>()?;
         Ok(Self { statements, ..self })
     }
+
+    /// The same run with the bodies of answers and refusals sealed to somebody; accounts stay open, they hold no personal data.
+    pub fn sealed_to(&self, key: &crate::seal::SealingPublicKey) -> Result<Self, crate::seal::SealError> {
+        use crate::entry::Said;
+        let seal = |statement: &Verified<Statement>| match (&statement.entry.said, &statement.body) {
+            (Said::Answer(_) | Said::Refusal(_), BodyPart::Open(body)) => {
+                let sealed = key.seal(&statement.line, body)?;
+                Ok(Verified(Statement { body: BodyPart::Sealed(sealed), ..statement.0.clone() }))
+            }
+            _ => Ok(statement.clone()),
+        };
+        Ok(Self { statements: self.statements.iter().map(seal).collect::<Result<_, _>>()?, ..self.clone() })
+    }
 }

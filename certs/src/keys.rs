@@ -1,0 +1,199 @@
+//! Keys at rest: encrypted under 256 random bits in a key file, written so that a crash leaves the old one whole.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hkdf;
+use ring::rand::{SecureRandom, SystemRandom};
+use zeroize::Zeroizing;
+
+use crate::CertsError;
+
+const HEADER: &str = "sanku key v1";
+
+/// The file system keeps keys; another device can take its place.
+pub trait KeyStore {
+    /// Reads a key's bytes.
+    fn load(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, CertsError>;
+    /// Keeps a key's bytes. A key that is there already is an error: no key is ever overwritten.
+    fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), CertsError>;
+}
+
+/// Keys as files of a directory, sealed under a key file.
+pub struct KeyFiles {
+    directory: PathBuf,
+    secret: Zeroizing<Vec<u8>>,
+}
+
+impl std::fmt::Debug for KeyFiles {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "KeyFiles({})", self.directory.display())
+    }
+}
+
+/// Random bytes.
+pub(crate) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, CertsError> {
+    let mut bytes = Zeroizing::new([0; N]);
+    SystemRandom::new()
+        .fill(bytes.as_mut_slice())
+        .map_err(|_| CertsError::Random)?;
+    Ok(bytes)
+}
+
+impl KeyFiles {
+    /// Makes a directory with a fresh key file beside it.
+    pub fn create(directory: &Path, key_file: &Path) -> Result<Self, CertsError> {
+        std::fs::create_dir_all(directory).map_err(|error| CertsError::file(directory, &error))?;
+        std::fs::set_permissions(directory, Permissions::from_mode(0o700))
+            .map_err(|error| CertsError::file(directory, &error))?;
+        if !key_file.exists() {
+            let secret = random::<32>()?;
+            write_new(key_file, STANDARD.encode(secret.as_slice()).as_bytes())?;
+        }
+        Self::open(directory, key_file)
+    }
+
+    /// Opens a directory with its key file.
+    ///
+    /// # Errors
+    /// If the key file may be read by others, with the command that mends it.
+    pub fn open(directory: &Path, key_file: &Path) -> Result<Self, CertsError> {
+        let text = Zeroizing::new(read_private(key_file)?);
+        let secret = Zeroizing::new(
+            STANDARD
+                .decode(text.trim())
+                .map_err(|_| CertsError::Key(key_file.to_owned()))?,
+        );
+        if secret.len() != 32 {
+            return Err(CertsError::Key(key_file.to_owned()));
+        }
+        Ok(Self {
+            directory: directory.to_owned(),
+            secret,
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.key"))
+    }
+
+    fn sealing_key(&self, name: &str) -> Result<LessSafeKey, CertsError> {
+        let derive = || {
+            let mut key = Zeroizing::new([0; 32]);
+            let info = [b"sanku/v1/key/".as_slice(), name.as_bytes()];
+            let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, b"sanku").extract(&self.secret);
+            secret
+                .expand(&info, hkdf::HKDF_SHA256)
+                .ok()?
+                .fill(key.as_mut_slice())
+                .ok()?;
+            UnboundKey::new(&AES_256_GCM, key.as_slice()).ok().map(LessSafeKey::new)
+        };
+        derive().ok_or(CertsError::Random)
+    }
+}
+
+impl KeyStore for KeyFiles {
+    fn load(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, CertsError> {
+        let path = self.path(name);
+        let text = read_private(&path)?;
+        let bad = || CertsError::Key(path.clone());
+        let sealed = text
+            .strip_prefix(HEADER)
+            .and_then(|rest| STANDARD.decode(rest.trim()).ok())
+            .ok_or_else(bad)?;
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(bad)?;
+        let mut bytes = Zeroizing::new(sealed.to_vec());
+        let length = self
+            .sealing_key(name)?
+            .open_in_place(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(name.as_bytes()),
+                &mut bytes,
+            )
+            .map_err(|_| bad())?
+            .len();
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+
+    fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), CertsError> {
+        let nonce = random::<NONCE_LEN>()?;
+        let mut sealed = bytes.to_vec();
+        self.sealing_key(name)?
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(name.as_bytes()),
+                &mut sealed,
+            )
+            .map_err(|_| CertsError::Random)?;
+        let text = format!("{HEADER}\n{}\n", STANDARD.encode([nonce.as_slice(), &sealed].concat()));
+        write_new(&self.path(name), text.as_bytes())
+    }
+}
+
+/// Reads a file that only its owner may read.
+fn read_private(path: &Path) -> Result<String, CertsError> {
+    let file = std::fs::metadata(path).map_err(|error| CertsError::file(path, &error))?;
+    if file.permissions().mode() & 0o077 != 0 {
+        return Err(CertsError::Permissions(path.to_owned()));
+    }
+    std::fs::read_to_string(path).map_err(|error| CertsError::file(path, &error))
+}
+
+/// Writes a private file that is not there yet.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), CertsError> {
+    if path.exists() {
+        return Err(CertsError::Exists(path.to_owned()));
+    }
+    write_whole(path, bytes, 0o600)
+}
+
+/// Writes a file whole or not at all: temporary file, fsync, rename, fsync of the directory.
+pub fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CertsError> {
+    let wrong = |error: std::io::Error| CertsError::file(path, &error);
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
+    std::fs::create_dir_all(directory).map_err(wrong)?;
+    let young = directory.join(format!(
+        ".{}.new",
+        path.file_name().unwrap_or_default().to_string_lossy()
+    ));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&young)
+        .map_err(wrong)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(wrong)?;
+    std::fs::rename(&young, path).map_err(wrong)?;
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_sealed_private_and_never_overwritten() {
+        let place = tempfile::tempdir().unwrap();
+        let keys = KeyFiles::create(&place.path().join("keys"), &place.path().join("key-file")).unwrap();
+        keys.keep("log", b"a secret of the log").unwrap();
+        assert_eq!(keys.load("log").unwrap().as_slice(), b"a secret of the log");
+        assert!(matches!(keys.keep("log", b"another"), Err(CertsError::Exists(_))));
+        let file = place.path().join("keys/log.key");
+        assert!(!std::fs::read_to_string(&file).unwrap().contains("secret"));
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::copy(&file, place.path().join("keys/other.key")).unwrap();
+        assert!(keys.load("other").is_err(), "a key is bound to its name");
+        std::fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(keys.load("log"), Err(CertsError::Permissions(_))));
+    }
+}
