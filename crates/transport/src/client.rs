@@ -1,0 +1,167 @@
+//! Calling neighbours: one HTTP/2 client for each, which knows whom it means to call. Addresses come from the registry alone.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt};
+use sanku_federation_protocol::problem::{Problem, ProblemKind};
+use sanku_federation_protocol::trust::Trust;
+use sanku_values::{Clock, DivisionCode};
+
+use crate::TransportError;
+use crate::tls::{Material, Strict, client_config};
+
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Clients of all neighbours.
+pub struct PeerClients {
+    material: ArcSwap<Material>,
+    trust: Arc<ArcSwap<Trust>>,
+    clock: Arc<dyn Clock>,
+    clients: Mutex<HashMap<DivisionCode, Called>>,
+}
+
+#[derive(Clone)]
+struct Called {
+    endpoint: String,
+    client: reqwest::Client,
+    strict: Arc<Strict>,
+}
+
+/// A neighbour's response: its headers and bytes as they come.
+pub struct Response {
+    /// The digest over its notes.
+    pub notes: Option<String>,
+    /// Its body.
+    pub body: std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, TransportError>> + Send>>,
+}
+
+impl std::fmt::Debug for PeerClients {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("PeerClients")
+    }
+}
+
+impl PeerClients {
+    /// Clients that show this material.
+    pub fn new(material: Material, trust: Arc<ArcSwap<Trust>>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            material: ArcSwap::from_pointee(material),
+            trust,
+            clock,
+            clients: Mutex::default(),
+        }
+    }
+
+    /// From now on shows this material; connections of the old end when their requests do.
+    pub fn reload(&self, material: Material) {
+        self.material.store(Arc::new(material));
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn client(&self, to: DivisionCode) -> Result<Called, TransportError> {
+        let trust = self.trust.load();
+        trust
+            .judge_member(to)
+            .map_err(|kind| TransportError::Refused(Box::new(Problem::new(kind, to.to_string()))))?;
+        let endpoint = trust
+            .registry()
+            .and_then(|(_, registry, _)| registry.node(to).and_then(|row| row.endpoints.first().cloned()))
+            .ok_or(TransportError::NoEndpoint)?;
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(called) = clients.get(&to).filter(|called| called.endpoint == endpoint) {
+            let expired = called
+                .strict
+                .seen
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_ref()
+                .is_some_and(|peer| peer.not_after < self.clock.now() || trust.is_revoked_serial(to, &peer.serial));
+            if !expired {
+                return Ok(called.clone());
+            }
+        }
+        let strict = Strict::new(Arc::clone(&self.trust), Arc::clone(&self.clock), Some(to));
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(client_config(&self.material.load(), Arc::clone(&strict))?)
+            .https_only(true)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .tcp_nodelay(true)
+            .http2_prior_knowledge()
+            .http2_keep_alive_interval(Duration::from_secs(5))
+            .http2_keep_alive_timeout(Duration::from_secs(5))
+            .http2_keep_alive_while_idle(true)
+            .pool_idle_timeout(Duration::from_secs(60))
+            .http2_adaptive_window(true)
+            .build()?;
+        let called = Called {
+            endpoint,
+            client,
+            strict,
+        };
+        clients.insert(to, called.clone());
+        drop(clients);
+        Ok(called)
+    }
+
+    /// Sends a request to a neighbour. Problem documents come back as [`TransportError::Refused`].
+    pub async fn send(
+        &self,
+        to: DivisionCode,
+        method: http::Method,
+        path: &str,
+        headers: &[(&'static str, String)],
+        body: Bytes,
+    ) -> Result<Response, TransportError> {
+        let called = self.client(to)?;
+        let mut request = called
+            .client
+            .request(method, format!("https://{}{path}", called.endpoint))
+            .body(body);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => {
+                // Whatever was wrong with the connection, the next request makes a new one.
+                self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&to);
+                return Err(error.into());
+            }
+        };
+        let notes = response
+            .headers()
+            .get("sanku-notes")
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
+        if !response.status().is_success() {
+            let status = response.status().as_u16();
+            let bytes = response.bytes().await.unwrap_or_default();
+            let problem =
+                serde_json::from_slice(&bytes[..bytes.len().min(64 << 10)]).unwrap_or_else(|_| of_status(status));
+            return Err(TransportError::Refused(Box::new(problem)));
+        }
+        Ok(Response {
+            notes,
+            body: Box::pin(response.bytes_stream().map_err(TransportError::from)),
+        })
+    }
+}
+
+/// A response without a problem document.
+fn of_status(status: u16) -> Problem {
+    let kind = match status {
+        413 => ProblemKind::TooLarge,
+        415 => ProblemKind::MediaType,
+        426 => ProblemKind::Version,
+        429 => ProblemKind::TooMany,
+        503 => ProblemKind::Unavailable,
+        _ => ProblemKind::Internal,
+    };
+    Problem::new(kind, format!("HTTP {status}"))
+}

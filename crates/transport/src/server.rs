@@ -1,0 +1,259 @@
+//! The peer port: an accept loop with a limit and a time for every phase, and the peer judged at each request.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, Request, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use sanku_certs::{PeerIdentity, verify_chain};
+use sanku_federation_protocol::problem::{Problem, ProblemKind};
+use sanku_federation_protocol::trust::Trust;
+use sanku_values::{Clock, DivisionCode};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::TransportError;
+use crate::tls::{Material, Strict, server_config};
+
+const HANDSHAKE: Duration = Duration::from_secs(5);
+const HEADERS: Duration = Duration::from_secs(5);
+const PING: Duration = Duration::from_secs(20);
+const CONNECTIONS: usize = 1024;
+const CONNECTIONS_OF_A_PEER: usize = 32;
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The peer port's state: replaced by reloads, judged at each request.
+#[derive(Clone)]
+pub struct Server {
+    here: DivisionCode,
+    config: Arc<ArcSwap<ServerConfig>>,
+    trust: Arc<ArcSwap<Trust>>,
+    clock: Arc<dyn Clock>,
+    changed: watch::Sender<u64>,
+    peers: Arc<Mutex<HashMap<DivisionCode, usize>>>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Server({})", self.here)
+    }
+}
+
+impl Server {
+    /// A server with this material.
+    pub fn new(
+        here: DivisionCode,
+        material: &Material,
+        trust: Arc<ArcSwap<Trust>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, TransportError> {
+        let strict = Strict::new(Arc::clone(&trust), Arc::clone(&clock), None);
+        let config = server_config(material, strict)?;
+        Ok(Self {
+            here,
+            config: Arc::new(ArcSwap::from_pointee(config)),
+            trust,
+            clock,
+            changed: watch::Sender::new(0),
+            peers: Arc::default(),
+        })
+    }
+
+    /// Replaces chain and key. Built first, swapped after: bad material leaves the old serving.
+    pub fn reload(&self, material: &Material) -> Result<(), TransportError> {
+        let strict = Strict::new(Arc::clone(&self.trust), Arc::clone(&self.clock), None);
+        self.config.store(Arc::new(server_config(material, strict)?));
+        Ok(())
+    }
+
+    /// After notes changed: connections of peers that are trusted no more end.
+    pub fn trust_changed(&self) {
+        self.changed.send_modify(|generation| *generation += 1);
+    }
+
+    /// Serves until it is stopped, then finishes what runs.
+    pub async fn serve(self, listener: TcpListener, router: Router, stop: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        let tasks = TaskTracker::new();
+        loop {
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                break;
+            };
+            let (socket, address) = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = listener.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        continue;
+                    }
+                },
+            };
+            let (server, router, stop) = (self.clone(), router.clone(), stop.clone());
+            tasks.spawn(async move {
+                let _slot = slot;
+                server.connection(socket, address, router, stop).await;
+            });
+        }
+        drop(listener);
+        tasks.close();
+        // What does not end in time is ended with the process.
+        let _ = tokio::time::timeout(DRAIN, tasks.wait()).await;
+    }
+
+    async fn connection(
+        self,
+        socket: tokio::net::TcpStream,
+        address: SocketAddr,
+        router: Router,
+        stop: CancellationToken,
+    ) {
+        let _ = socket.set_nodelay(true);
+        let acceptor = TlsAcceptor::from(self.config.load_full());
+        let mut changed = self.changed.subscribe();
+        let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::info!(%address, %error, "a handshake was refused"),
+            Err(_) => return tracing::info!(%address, "a handshake took too long"),
+        };
+        let chain: Vec<CertificateDer<'static>> = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .unwrap_or_default()
+            .iter()
+            .map(|certificate| certificate.clone().into_owned())
+            .collect();
+        let peer = match verify_chain(&chain, &self.trust.load(), self.clock.now()) {
+            Ok(peer) => peer,
+            Err(refused) => return tracing::warn!(%address, code = refused.code, "a peer is refused"),
+        };
+        let Some(_seat) = Seat::take(&self.peers, peer.code) else {
+            return tracing::warn!(%address, peer = %peer.code, "more than 32 connections of one peer");
+        };
+        let serving = self.clone();
+        let code = peer.code;
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (server, router, peer) = (serving.clone(), router.clone(), peer.clone());
+            async move { Ok::<_, Infallible>(server.request(request, router, peer).await) }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS)
+            .max_buf_size(64 * 1024);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Some(PING))
+            .keep_alive_timeout(PING)
+            .max_concurrent_streams(64)
+            .max_header_list_size(16 * 1024)
+            .max_pending_accept_reset_streams(Some(32));
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%address, %error, "a connection ended");
+                    }
+                    return;
+                }
+                () = stop.cancelled() => break,
+                _ = changed.changed() => {
+                    if self.trust.load().judge_member(code).is_err() {
+                        tracing::info!(peer = %code, "a connection is closed: the peer is trusted no more");
+                        return;
+                    }
+                }
+            }
+        }
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(DRAIN, connection).await;
+    }
+
+    /// Judges the peer again, then lets the router answer; every response says the digest of our notes.
+    async fn request(&self, mut request: Request<Incoming>, router: Router, peer: PeerIdentity) -> Response {
+        let trust = self.trust.load_full();
+        let judged = if peer.not_after < self.clock.now() {
+            Err(ProblemKind::PeerCertExpired)
+        } else if trust.is_revoked_serial(peer.code, &peer.serial) {
+            Err(ProblemKind::Revoked)
+        } else {
+            trust.judge_member(peer.code)
+        };
+        let mut response = match judged {
+            Ok(()) => {
+                request.extensions_mut().insert(peer);
+                router.oneshot(request).await.unwrap_or_else(|never| match never {})
+            }
+            Err(kind) => {
+                tracing::warn!(peer = %peer.code, code = %kind, "a request is refused");
+                problem_response(&Problem::new(kind, "").of(self.here))
+            }
+        };
+        if let Ok(digest) = HeaderValue::from_str(&trust.digest().to_string()) {
+            response.headers_mut().insert("sanku-notes", digest);
+        }
+        response
+    }
+}
+
+/// A problem document as a response.
+pub fn problem_response(problem: &Problem) -> Response {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_string(problem).unwrap_or_default();
+    let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// One of a peer's connections.
+struct Seat(Arc<Mutex<HashMap<DivisionCode, usize>>>, DivisionCode);
+
+impl Seat {
+    fn take(peers: &Arc<Mutex<HashMap<DivisionCode, usize>>>, code: DivisionCode) -> Option<Self> {
+        let mut held = peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(code).or_default();
+        if *count >= CONNECTIONS_OF_A_PEER {
+            return None;
+        }
+        *count += 1;
+        drop(held);
+        Some(Self(Arc::clone(peers), code))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.1);
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! TLS 1.3 with certificates on both sides: no tickets, no resumption, no early data; every chain meets the strict verifier
+//! with the notes as they are now.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use sanku_certs::{PeerIdentity, verify_chain};
+use sanku_federation_protocol::trust::Trust;
+use sanku_values::{Clock, DivisionCode};
+
+use crate::TransportError;
+
+/// What one reload replaces at once: our chain and its key.
+pub struct Material {
+    /// Leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its key.
+    pub key: PrivateKeyDer<'static>,
+}
+
+impl std::fmt::Debug for Material {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Material({} certificates)", self.chain.len())
+    }
+}
+
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Judges every chain by the notes as they are.
+pub(crate) struct Strict {
+    trust: Arc<ArcSwap<Trust>>,
+    clock: Arc<dyn Clock>,
+    provider: Arc<CryptoProvider>,
+    /// Whom we mean to call; nothing where anybody active may call us.
+    expected: Option<DivisionCode>,
+    /// Who answered the last handshake.
+    pub(crate) seen: Mutex<Option<PeerIdentity>>,
+}
+
+impl Strict {
+    pub(crate) fn new(trust: Arc<ArcSwap<Trust>>, clock: Arc<dyn Clock>, expected: Option<DivisionCode>) -> Arc<Self> {
+        Arc::new(Self {
+            trust,
+            clock,
+            provider: provider(),
+            expected,
+            seen: Mutex::new(None),
+        })
+    }
+
+    fn judge(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+        let chain: Vec<_> = std::iter::once(leaf).chain(intermediates).cloned().collect();
+        let refused = rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure);
+        let identity = verify_chain(&chain, &self.trust.load(), self.clock.now()).map_err(|reason| {
+            tracing::warn!(code = reason.code, detail = %reason.detail, "a certificate is refused");
+            refused.clone()
+        })?;
+        if self.expected.is_some_and(|expected| expected != identity.code) {
+            tracing::warn!(expected = ?self.expected, found = %identity.code, "another node answers at this address");
+            return Err(refused);
+        }
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Strict {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Strict({:?})", self.expected)
+    }
+}
+
+impl ClientCertVerifier for Strict {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.judge(leaf, intermediates)
+            .map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::PeerIncompatible(
+            rustls::PeerIncompatible::Tls12NotOffered,
+        ))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, leaf, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl ServerCertVerifier for Strict {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.judge(leaf, intermediates)
+            .map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        ClientCertVerifier::verify_tls12_signature(self, message, leaf, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        ClientCertVerifier::verify_tls13_signature(self, message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ClientCertVerifier::supported_verify_schemes(self)
+    }
+}
+
+pub(crate) fn server_config(material: &Material, strict: Arc<Strict>) -> Result<ServerConfig, TransportError> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(strict)
+        .with_single_cert(material.chain.clone(), material.key.clone_key())?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // A resumed session would not be verified again.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
+pub(crate) fn client_config(material: &Material, strict: Arc<Strict>) -> Result<ClientConfig, TransportError> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(strict)
+        .with_client_auth_cert(material.chain.clone(), material.key.clone_key())?;
+    config.resumption = rustls::client::Resumption::disabled();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
