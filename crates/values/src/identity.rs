@@ -100,6 +100,14 @@ impl IdentityNumber {
         }
     }
 
+    /// The number that begins with these 17 digits, its check character computed.
+    pub fn completing(first: &str, today: Date) -> Result<Self, NotAnIdentityNumber> {
+        let check = check_of(first)
+            .filter(|_| first.len() == 17)
+            .ok_or(NotAnIdentityNumber::Shape)?;
+        Self::parse(&format!("{first}{}", char::from(check)), today)
+    }
+
     /// Judges the birth date of 18 characters whose check character is right.
     fn with_birth(text: String, today: Date) -> Result<Self, NotAnIdentityNumber> {
         let kind = match text.as_bytes() {
