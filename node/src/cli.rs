@@ -130,7 +130,11 @@ pub(crate) struct ImportArgs {
 #[derive(Debug, Args)]
 pub(crate) struct QueryArgs {
     /// 案件文件（`-` 为标准输入） The case file (`-`: standard input)
-    #[arg(value_name = "CASE.json", required_unless_present = "again", conflicts_with = "again")]
+    #[arg(
+        value_name = "CASE.json",
+        required_unless_present = "again",
+        conflicts_with = "again"
+    )]
     pub(crate) case: Option<PathBuf>,
     /// 再问一次此前的查询 Ask an earlier question again
     #[arg(long, value_name = "ID")]

@@ -85,7 +85,10 @@ pub(crate) enum LogFormat {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Json }
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Json,
+        }
     }
 }
 
@@ -135,51 +138,119 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Reads file and environment. The first thing that does not hold is the error.
     pub(crate) fn read(file: &Path) -> Result<Self, Finding> {
-        let finding = |line, message: String, cure: &str| Finding { file: file.to_owned(), line, message, cure: cure.to_owned() };
+        let finding = |line, message: String, cure: &str| Finding {
+            file: file.to_owned(),
+            line,
+            message,
+            cure: cure.to_owned(),
+        };
         let text = std::fs::read_to_string(file).map_err(|error| {
-            finding(None, format!("读不了配置 cannot be read: {error}"), "用 --config 指出 node.toml name it with --config FILE")
+            finding(
+                None,
+                format!("读不了配置 cannot be read: {error}"),
+                "用 --config 指出 node.toml name it with --config FILE",
+            )
         })?;
         // The text alone first: this reader knows lines. The environment is laid over it afterwards.
         if let Err(error) = toml::from_str::<NodeConfig>(&text) {
             let line = error.span().map(|span| line_at(&text, span.start));
-            return Err(finding(line, error.message().trim().to_owned(), &cure_for(error.message())));
+            return Err(finding(
+                line,
+                error.message().trim().to_owned(),
+                &cure_for(error.message()),
+            ));
         }
         let mut node: NodeConfig = config::Config::builder()
             .add_source(config::File::from_str(&text, config::FileFormat::Toml))
-            .add_source(config::Environment::with_prefix("SANKU").prefix_separator("__").separator("__"))
+            .add_source(
+                config::Environment::with_prefix("SANKU")
+                    .prefix_separator("__")
+                    .separator("__"),
+            )
             .build()
             .and_then(config::Config::try_deserialize)
-            .map_err(|error| finding(None, format!("环境变量 environment: {error}"), "改正或去掉 SANKU__… 变量 mend or unset the SANKU__… variable"))?;
-        let base = std::path::absolute(file).ok().and_then(|path| path.parent().map(Path::to_owned)).unwrap_or_default();
+            .map_err(|error| {
+                finding(
+                    None,
+                    format!("环境变量 environment: {error}"),
+                    "改正或去掉 SANKU__… 变量 mend or unset the SANKU__… variable",
+                )
+            })?;
+        let base = std::path::absolute(file)
+            .ok()
+            .and_then(|path| path.parent().map(Path::to_owned))
+            .unwrap_or_default();
         node.listen.socket = base.join(&node.listen.socket);
         node.identity.directory = base.join(&node.identity.directory);
         node.storage.url = absolute_url(&node.storage.url, &base);
-        let loaded = Self { node, file: file.to_owned(), text };
+        let loaded = Self {
+            node,
+            file: file.to_owned(),
+            text,
+        };
         loaded.judge().map_or(Ok(loaded), Err)
     }
 
     /// A finding at the line of a key such as `listen.peers`.
     pub(crate) fn finding(&self, key: &str, message: impl Into<String>, cure: impl Into<String>) -> Finding {
-        Finding { file: self.file.clone(), line: self.line_of(key), message: message.into(), cure: cure.into() }
+        Finding {
+            file: self.file.clone(),
+            line: self.line_of(key),
+            message: message.into(),
+            cure: cure.into(),
+        }
     }
 
     /// What can be judged without opening anything.
     fn judge(&self) -> Option<Finding> {
         let node = &self.node;
-        if node.root.len() != 64 || !node.root.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)) {
-            return Some(self.finding("root", "不是 64 位小写十六进制 not 64 lower-case hex digits", "填根公告指纹 put the fingerprint that `sanku federation init` printed"));
+        if node.root.len() != 64
+            || !node
+                .root
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        {
+            return Some(self.finding(
+                "root",
+                "不是 64 位小写十六进制 not 64 lower-case hex digits",
+                "填根公告指纹 put the fingerprint that `sanku federation init` printed",
+            ));
         }
-        if node.listen.peers.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
-            return Some(self.finding("listen.peers", "不是 地址:端口 not HOST:PORT", "例如 such as \"0.0.0.0:7443\""));
+        if node
+            .listen
+            .peers
+            .rsplit_once(':')
+            .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+        {
+            return Some(self.finding(
+                "listen.peers",
+                "不是 地址:端口 not HOST:PORT",
+                "例如 such as \"0.0.0.0:7443\"",
+            ));
         }
         if node.listen.socket.as_os_str().len() > 100 {
-            return Some(self.finding("listen.socket", "套接字路径超过 100 字节 the path of the socket is longer than 100 bytes", "用较短的路径，例如 put a shorter one, such as /run/sanku/node.sock"));
+            return Some(self.finding(
+                "listen.socket",
+                "套接字路径超过 100 字节 the path of the socket is longer than 100 bytes",
+                "用较短的路径，例如 put a shorter one, such as /run/sanku/node.sock",
+            ));
         }
-        if !(node.storage.url.starts_with("sqlite:") || node.storage.url.starts_with("postgres://") || node.storage.url.starts_with("postgresql://")) {
-            return Some(self.finding("storage.url", "不认识的数据库 an unknown kind of database", "写 sqlite:文件 或 postgres://… put sqlite:FILE or postgres://…"));
+        if !(node.storage.url.starts_with("sqlite:")
+            || node.storage.url.starts_with("postgres://")
+            || node.storage.url.starts_with("postgresql://"))
+        {
+            return Some(self.finding(
+                "storage.url",
+                "不认识的数据库 an unknown kind of database",
+                "写 sqlite:文件 或 postgres://… put sqlite:FILE or postgres://…",
+            ));
         }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&node.log.level) {
-            return Some(self.finding("log.level", format!("级别不对 no level: {error}"), "写 error、warn、info 或 debug put error, warn, info or debug"));
+            return Some(self.finding(
+                "log.level",
+                format!("级别不对 no level: {error}"),
+                "写 error、warn、info 或 debug put error, warn, info or debug",
+            ));
         }
         None
     }
@@ -202,7 +273,12 @@ impl Loaded {
 }
 
 fn line_at(text: &str, offset: usize) -> usize {
-    text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+    text.as_bytes()
+        .iter()
+        .take(offset)
+        .filter(|byte| **byte == b'\n')
+        .count()
+        + 1
 }
 
 fn cure_for(message: &str) -> String {

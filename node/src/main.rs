@@ -1,3 +1,82 @@
-//! The Sanku node.
+//! `sanku`: the node and its command line. Configuration, wiring, commands; what they do stands in the crates.
 
-fn main() {}
+mod cli;
+mod commands;
+mod config;
+mod control;
+mod logging;
+mod network;
+mod node;
+mod output;
+mod peer_api;
+mod result;
+mod serve;
+mod socket;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::cli::{Cli, Command, FederationCommand};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::remark(format!("sanku: {error}"));
+            return ExitCode::from(1);
+        }
+    };
+    // One TLS provider for the whole process.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match runtime.block_on(Box::pin(run(cli))) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            output::remark(format!("sanku: {error:#}"));
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but incomplete.
+async fn run(cli: Cli) -> anyhow::Result<u8> {
+    let config = cli.config.as_deref();
+    if !matches!(cli.command, Command::Serve(_)) {
+        logging::start_for_command();
+    }
+    match cli.command {
+        Command::Demo(args) => commands::demo::run(args).await,
+        Command::Serve(args) => serve::serve(config, args.until_stdin_closes).await.map(|()| 0),
+        Command::Check(args) => commands::check::run(config, args.json).await,
+        Command::Import(args) => commands::import::run(config, args).await,
+        Command::Query(args) => commands::query::query(config, args).await,
+        Command::Withdraw(args) => commands::query::withdraw(config, args).await,
+        Command::Federation(FederationCommand::Init {
+            dir,
+            name,
+            code,
+            centre,
+            endpoint,
+        }) => commands::federation::init(&dir, &name, &code, centre, &endpoint),
+        Command::Federation(FederationCommand::Add {
+            code,
+            dir,
+            centre,
+            endpoint,
+        }) => commands::federation::add(&dir, &code, centre, endpoint),
+        Command::Log(command) => commands::log::run(config, command).await,
+        Command::Evidence(command) => commands::evidence::run(config, command).await,
+        Command::Records(command) => commands::records::run(config, command).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "sanku", &mut std::io::stdout());
+            Ok(0)
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `federation init` and `add`: plain operator's commands on a directory of files.
+
+use std::path::Path;
+
+use anyhow::Context;
+use sanku_certs::{Federation, NewNode};
+use sanku_tlog::Hash;
+use sanku_values::{Clock, DivisionCode, FederationName, SystemClock};
+
+use crate::output::say;
+
+/// Divisions that the demonstration and newcomers meet.
+const DIVISIONS: [(&str, &str); 11] = [
+    ("420000", "湖北省"),
+    ("421000", "荆州市"),
+    ("421002", "沙市区"),
+    ("421003", "荆州区"),
+    ("421022", "公安县"),
+    ("421024", "江陵县"),
+    ("421081", "石首市"),
+    ("421083", "洪湖市"),
+    ("421087", "松滋市"),
+    ("421088", "监利市"),
+    ("429004", "仙桃市"),
+];
+
+pub(crate) fn name_of(code: DivisionCode) -> String {
+    let text = code.to_string();
+    DIVISIONS
+        .iter()
+        .find(|(known, _)| *known == text)
+        .map_or(text.clone(), |(_, name)| (*name).to_owned())
+}
+
+pub(crate) fn init(
+    directory: &Path,
+    name: &str,
+    code: &str,
+    centre: Option<String>,
+    endpoint: &str,
+) -> anyhow::Result<u8> {
+    let code: DivisionCode = code.parse()?;
+    let node = NewNode {
+        code,
+        name: centre.unwrap_or_else(|| name_of(code)),
+        endpoint: endpoint.to_owned(),
+        categories: Vec::new(),
+    };
+    let federation = Federation::init(directory, &name.parse()?, node.clone(), SystemClock.now())?;
+    write_configuration(directory, &federation.name, federation.fingerprint, &node)?;
+    say(format!(
+        "联邦 {} 已建立 founded in {}",
+        federation.name,
+        directory.display()
+    ));
+    say(format!("根公告指纹 root fingerprint: {}", federation.fingerprint));
+    say(format!(
+        "下一步 next: sanku federation add CODE --dir {}",
+        directory.display()
+    ));
+    say(format!(
+        "启动 start:  sanku --config {}/{code}/node.toml serve",
+        directory.display()
+    ));
+    Ok(0)
+}
+
+pub(crate) fn add(
+    directory: &Path,
+    code: &str,
+    centre: Option<String>,
+    endpoint: Option<String>,
+) -> anyhow::Result<u8> {
+    let code: DivisionCode = code.parse()?;
+    let federation = Federation::open(directory)?;
+    let endpoint = match endpoint {
+        Some(endpoint) => endpoint,
+        None => next_endpoint(&federation)?,
+    };
+    let node = NewNode {
+        code,
+        name: centre.unwrap_or_else(|| name_of(code)),
+        endpoint,
+        categories: Vec::new(),
+    };
+    federation.add(node.clone(), SystemClock.now())?;
+    write_configuration(directory, &federation.name, federation.fingerprint, &node)?;
+    say(format!(
+        "{code} {} 已加入 added; {} 中各节点的公告已更新 every node's notes here are new",
+        node.name,
+        directory.display()
+    ));
+    say(format!(
+        "启动 start: sanku --config {}/{code}/node.toml serve",
+        directory.display()
+    ));
+    Ok(0)
+}
+
+/// This machine, the port after the highest in use by the federation.
+fn next_endpoint(federation: &Federation) -> anyhow::Result<String> {
+    let registry = federation.registry()?;
+    let ports = registry
+        .nodes
+        .iter()
+        .flat_map(|row| &row.endpoints)
+        .filter_map(|endpoint| endpoint.rsplit_once(':')?.1.parse::<u16>().ok());
+    let port = ports
+        .max()
+        .unwrap_or(7442)
+        .checked_add(1)
+        .context("no port is left; give one with --endpoint")?;
+    Ok(format!("127.0.0.1:{port}"))
+}
+
+/// Writes a node's configuration beside its keys.
+pub(crate) fn write_configuration(
+    directory: &Path,
+    federation: &FederationName,
+    root: Hash,
+    node: &NewNode,
+) -> anyhow::Result<()> {
+    let folder = directory.join(node.code.to_string());
+    let absolute = std::path::absolute(&folder)?;
+    // A socket's path has little room; a deep directory gets its socket elsewhere.
+    let socket = if absolute.as_os_str().len() > 80 {
+        let short = &Hash::of(absolute.as_os_str().as_encoded_bytes()).to_string()[..16];
+        std::env::temp_dir()
+            .join(format!("sanku-{short}"))
+            .join("node.sock")
+            .display()
+            .to_string()
+    } else {
+        "run/node.sock".to_owned()
+    };
+    let text = format!(
+        "# {} {}\nfederation = \"{federation}\"\ncode = \"{}\"\nname = {}\n# 根公告指纹：唯一事先信任的东西 the one thing that is trusted beforehand\nroot = \"{root}\"\n\n[listen]\npeers = \"{}\"\nsocket = \"{socket}\"\n\n[storage]\nurl = \"sqlite:node.db\"\n\n[identity]\ndirectory = \".\"\n",
+        node.code,
+        node.name.replace(['\n', '\r'], " "),
+        node.code,
+        toml::Value::String(node.name.clone()),
+        node.endpoint,
+    );
+    sanku_certs::keys::write_whole(&folder.join("node.toml"), text.as_bytes(), 0o644)?;
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! The exchange's network over mutual TLS.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
+use http::Method;
+use sanku_exchange::{AskFailure, Hop, Network, Reply};
+use sanku_federation_protocol::names::Outcome;
+use sanku_federation_protocol::stream::MEDIA_TYPE;
+use sanku_transport::{PeerClients, TransportError};
+use sanku_values::DivisionCode;
+
+/// Neighbours over HTTP/2.
+pub(crate) struct PeerNetwork(pub(crate) Arc<PeerClients>);
+
+/// Most bytes of a list of notes, or of a note.
+const NOTES: usize = 64 << 20;
+
+fn failure(error: &TransportError) -> AskFailure {
+    match error {
+        TransportError::Refused(problem) => AskFailure::from((**problem).clone()),
+        error if error.is_unreachable() => AskFailure::new(Outcome::Unreachable, error.to_string()),
+        error => AskFailure::new(Outcome::PeerError, error.to_string()),
+    }
+}
+
+impl PeerNetwork {
+    async fn whole(&self, to: DivisionCode, path: &str) -> Result<Vec<u8>, AskFailure> {
+        let response = self
+            .0
+            .send(to, Method::GET, path, &[], Bytes::new())
+            .await
+            .map_err(|error| failure(&error))?;
+        let mut body = response.body;
+        let mut bytes = Vec::new();
+        while let Some(part) = body.next().await {
+            bytes.extend_from_slice(&part.map_err(|error| failure(&error))?);
+            if bytes.len() > NOTES {
+                return Err(AskFailure::new(Outcome::PeerError, "more notes than there can be"));
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+impl Network for PeerNetwork {
+    async fn ask(&self, to: DivisionCode, hop: Hop, body: Bytes) -> Result<Reply, AskFailure> {
+        let mut headers = vec![
+            ("content-type", MEDIA_TYPE.to_owned()),
+            ("sanku-budget-ms", hop.budget.as_millis().to_string()),
+            ("sanku-attempt", hop.attempt.to_string()),
+            ("traceparent", hop.traceparent.clone()),
+        ];
+        if let Some(only) = &hop.only {
+            let codes: Vec<_> = only.iter().take(1000).map(ToString::to_string).collect();
+            headers.push(("sanku-only", codes.join(",")));
+        }
+        let response = self
+            .0
+            .send(to, Method::POST, "/v1/statements", &headers, body)
+            .await
+            .map_err(|error| failure(&error))?;
+        Ok(Reply {
+            notes: response.notes.and_then(|digest| digest.parse().ok()),
+            body: Box::pin(response.body.map_err(|error| failure(&error))),
+        })
+    }
+
+    async fn notes_of(&self, from: DivisionCode) -> Result<Vec<String>, AskFailure> {
+        let broken = || AskFailure::new(Outcome::PeerError, "not a list of notes");
+        let list: Vec<(String, u64, String)> =
+            serde_json::from_slice(&self.whole(from, "/v1/notes").await?).map_err(|_| broken())?;
+        let mut notes = Vec::new();
+        for (name, number, _) in list.into_iter().take(10_000) {
+            notes.push(
+                String::from_utf8(self.whole(from, &format!("/v1/notes/{name}/{number}")).await?)
+                    .map_err(|_| broken())?,
+            );
+        }
+        Ok(notes)
+    }
+
+    async fn give_note(&self, to: DivisionCode, note: String) -> Result<(), AskFailure> {
+        self.0
+            .send(to, Method::POST, "/v1/notes", &[], Bytes::from(note))
+            .await
+            .map(drop)
+            .map_err(|error| failure(&error))
+    }
+}

@@ -1,0 +1,163 @@
+//! A node from its configuration: keys, notes, database. What `serve` runs and what commands open beside it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use sanku_certs::federation::notes_in;
+use sanku_certs::{NodeKeys, verify_chain};
+use sanku_federation_protocol::trust::Trust;
+use sanku_store::{StorageKeys, Store};
+use sanku_tlog::{Hash, KeyType, SigningKey};
+use sanku_values::{Clock, SystemClock};
+
+use crate::config::Loaded;
+
+/// What a command needs of a node.
+pub(crate) struct Node {
+    pub(crate) loaded: Loaded,
+    pub(crate) keys: NodeKeys,
+    pub(crate) trust: Trust,
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Keys and notes, before the database is opened.
+pub(crate) struct Identity {
+    pub(crate) keys: NodeKeys,
+    pub(crate) trust: Trust,
+}
+
+/// The configuration that `--config` names; beside nothing else, `node.toml` here.
+pub(crate) fn load(config: Option<&Path>) -> anyhow::Result<Loaded> {
+    Ok(Loaded::read(config.unwrap_or(Path::new("node.toml")))?)
+}
+
+impl Identity {
+    /// Reads keys, certificates and notes and judges them together.
+    pub(crate) fn read(loaded: &Loaded, clock: &dyn Clock) -> anyhow::Result<Self> {
+        let config = &loaded.node;
+        let folder = &config.identity.directory;
+        let wrong = |message: String, cure: &str| loaded.finding("identity.directory", message, cure);
+        let keys = NodeKeys::load(folder, &config.federation, config.code, 1).map_err(|error| {
+            wrong(
+                error.to_string(),
+                "改正后再试；密钥可从备份恢复 mend it as it says; keys come back from the backup",
+            )
+        })?;
+        let fingerprint: Hash = config
+            .root
+            .parse()
+            .map_err(|_| loaded.finding("root", "不是指纹 not a fingerprint", "64 位十六进制 64 hex digits"))?;
+        let notes = notes_in(folder).map_err(|error| {
+            wrong(
+                error.to_string(),
+                "把联邦的公告放进 notes/ copy the federation's notes into notes/",
+            )
+        })?;
+        let (trust, refused) = Trust::from_notes(
+            config.federation.clone(),
+            fingerprint,
+            notes.iter().map(Vec::as_slice),
+            clock.now(),
+        );
+        if trust.root().is_none() {
+            bail!(loaded.finding(
+                "root",
+                "notes/ 中没有此指纹的根公告 no root note with this fingerprint stands in notes/",
+                "核对指纹和 federation 一项 compare the fingerprint, and `federation`"
+            ));
+        }
+        if let Some(error) = refused.first() {
+            bail!(wrong(
+                format!("有一份公告不成立 a note does not hold: {error}"),
+                "从发布者重新取得公告 fetch the notes again from their publisher"
+            ));
+        }
+        let row = trust
+            .registry()
+            .and_then(|(_, registry, _)| registry.node(config.code).cloned());
+        let Some(row) = row else {
+            bail!(loaded.finding(
+                "code",
+                format!(
+                    "登记公告中没有 {} the registry does not know {}",
+                    config.code, config.code
+                ),
+                "用 sanku federation add 加入 add it with `sanku federation add`"
+            ));
+        };
+        if !row.logs.iter().any(|log| log.key == *keys.log.verifier()) {
+            bail!(wrong(
+                "日志密钥不是登记公告中的那一把 the log's key is not the registry's".to_owned(),
+                "核对 identity.directory 是否属于本节点 see whether the directory belongs to this node"
+            ));
+        }
+        Ok(Self { keys, trust })
+    }
+
+    /// Judges our own certificate as a neighbour would.
+    pub(crate) fn judge_certificate(&self, loaded: &Loaded, clock: &dyn Clock) -> anyhow::Result<()> {
+        let identity = verify_chain(&self.keys.chain, &self.trust, clock.now()).map_err(|refused| {
+            loaded.finding(
+                "identity.directory",
+                format!("证书不成立 the certificate does not hold: {refused}"),
+                "换发证书 have a new certificate issued",
+            )
+        })?;
+        if identity.code != loaded.node.code {
+            bail!(loaded.finding(
+                "code",
+                format!(
+                    "证书属于 {} the certificate belongs to {}",
+                    identity.code, identity.code
+                ),
+                "核对 code 和 identity.directory compare both"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Node {
+    /// Opens everything.
+    pub(crate) async fn open(config: Option<&Path>) -> anyhow::Result<Self> {
+        let loaded = load(config)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let Identity { keys, mut trust } = Identity::read(&loaded, &*clock)?;
+        let storage = StorageKeys::new(*keys.storage, *keys.index);
+        let signing = SigningKey::from_seed(keys.log.verifier().name(), KeyType::Ed25519, *keys.log.seed())
+            .context("the log's key")?;
+        let store = Store::open(
+            &loaded.node.storage.url,
+            storage,
+            keys.origin.clone(),
+            signing,
+            Arc::clone(&clock),
+        )
+        .await
+        .map_err(|error| {
+            loaded.finding(
+                "storage.url",
+                error.to_string(),
+                "核对地址、权限和磁盘空间 see address, permissions and free space",
+            )
+        })?;
+        let kept = store.notes().await?;
+        trust.accept_all(kept.iter().map(String::as_bytes), clock.now());
+        let names: Vec<_> = trust
+            .all()
+            .map(|(name, held)| (name.to_owned(), held.reference.number, Arc::clone(&held.bytes)))
+            .collect();
+        for (name, number, bytes) in names {
+            store.keep_note(&name, number, &bytes).await?;
+        }
+        Ok(Self {
+            loaded,
+            keys,
+            trust,
+            store,
+            clock,
+        })
+    }
+}

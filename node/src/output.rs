@@ -1,0 +1,76 @@
+//! What a person reads in a terminal: tables that hold Chinese text, money and dates as people write them.
+
+use std::io::Write;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+/// A table with a header, wrapped to the terminal.
+pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width());
+    table.set_header(header.iter().copied());
+    for row in rows {
+        table.add_row(row);
+    }
+    table.to_string()
+}
+
+/// Columns of the terminal; 110 where there is none.
+fn width() -> u16 {
+    std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok())
+        .filter(|columns| *columns >= 40)
+        .unwrap_or(110)
+}
+
+/// One line on standard output. A closed pipe ends quietly, as in `sanku … | head`.
+pub(crate) fn say(line: impl AsRef<str>) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{}", line.as_ref()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// One JSON document on standard output.
+pub(crate) fn say_json(value: &Value) {
+    say(serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+/// One line on standard error: progress and remarks, so that standard output stays what a script reads.
+pub(crate) fn remark(line: impl AsRef<str>) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", line.as_ref());
+}
+
+/// Fen as yuan: `1234567` is `12,345.67`.
+pub(crate) fn yuan(fen: i64) -> String {
+    let digits = (fen.unsigned_abs() / 100).to_string();
+    let mut grouped = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    format!(
+        "{}{grouped}.{:02}",
+        if fen < 0 { "-" } else { "" },
+        fen.unsigned_abs() % 100
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::yuan;
+
+    #[test]
+    fn fen_are_read_as_yuan() {
+        assert_eq!(yuan(123_456_789), "1,234,567.89");
+        assert_eq!(yuan(-5), "-0.05");
+        assert_eq!(yuan(100_000), "1,000.00");
+    }
+}

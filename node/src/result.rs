@@ -1,0 +1,251 @@
+//! A result as a script reads it, and as a person does.
+
+use sanku_catalogue::{Catalogue, FieldKind, Value as FieldValue};
+use sanku_exchange::Asked;
+use sanku_federation_protocol::body::{QueryBody, Subject};
+use sanku_federation_protocol::merge::GapKind;
+use sanku_federation_protocol::names::Outcome;
+use sanku_federation_protocol::statement::VerifiedRun;
+use sanku_federation_protocol::trust::Trust;
+use serde_json::{Value, json};
+
+use crate::output::{table, yuan};
+
+/// The household of a question of ours.
+pub(crate) fn subjects(run: &VerifiedRun) -> Option<Vec<Subject>> {
+    Some(run.statements.first()?.body_as::<QueryBody>().ok()?.subjects)
+}
+
+/// The document that `query --json` prints.
+pub(crate) fn document(asked: &Asked, subjects: Option<&Vec<Subject>>, trust: &Trust) -> Value {
+    let merged = &asked.merged;
+    let name = |code| {
+        trust
+            .registry()
+            .and_then(|(_, registry, _)| registry.node(code).map(|row| row.name.clone()))
+            .unwrap_or_default()
+    };
+    let outcomes: Vec<_> = merged
+        .outcomes
+        .iter()
+        .map(|(node, end)| json!({ "node": node, "name": name(*node), "outcome": end.outcome, "detail": end.detail }))
+        .collect();
+    let mut facts = Vec::new();
+    for fact in &merged.facts {
+        for row in &fact.rows {
+            let sources: Vec<_> = row
+                .sources
+                .iter()
+                .map(|source| json!({ "node": source.node, "as_of": source.as_of, "statement": source.statement }))
+                .collect();
+            facts.push(json!({ "subject": fact.subject, "category": fact.category, "key": fact.key, "fields": row.fields, "sources": sources, "conflict": fact.conflict() }));
+        }
+    }
+    let gap = |gap: &sanku_federation_protocol::merge::Gap| json!({ "subject": gap.subject, "category": gap.category, "node": gap.node, "why": gap.why.as_str() });
+    let mismatches: Vec<_> = merged
+        .gaps
+        .iter()
+        .filter(|one| one.why == GapKind::NameMismatch)
+        .map(gap)
+        .collect();
+    let mut unknown: Vec<_> = merged
+        .gaps
+        .iter()
+        .filter(|one| one.why != GapKind::NameMismatch)
+        .map(gap)
+        .collect();
+    for (node, end) in &merged.outcomes {
+        if end.outcome != Outcome::Answered {
+            unknown.push(
+                json!({ "subject": null, "category": null, "node": node, "why": end.outcome, "detail": end.detail }),
+            );
+        }
+    }
+    unknown.extend(
+        merged
+            .unheld
+            .iter()
+            .map(|category| json!({ "subject": null, "category": category, "node": null, "why": "held_by_nobody" })),
+    );
+    let people: Vec<_> = subjects
+        .into_iter()
+        .flatten()
+        .enumerate()
+        .map(|(index, subject)| json!({ "subject": index, "role": subject.role, "name": subject.name.masked(), "number": subject.number.masked() }))
+        .collect();
+    let unwitnessed: Vec<_> = asked
+        .unwitnessed
+        .iter()
+        .map(|(log, runs)| json!({ "log": log, "runs": runs }))
+        .collect();
+    json!({
+        "query": asked.id,
+        "complete": merged.complete,
+        "subjects": people,
+        "outcomes": outcomes,
+        "facts": facts,
+        "mismatches": mismatches,
+        "unknown": unknown,
+        "unwitnessed": unwitnessed,
+        "digest": merged.digest(),
+    })
+}
+
+/// The same document as tables for a person.
+pub(crate) fn tables(document: &Value) -> String {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let rows = |key: &str| document[key].as_array().cloned().unwrap_or_default();
+    let person = |subject: &Value| {
+        let found = rows("subjects")
+            .into_iter()
+            .find(|person| person["subject"] == *subject);
+        found.map_or_else(|| "—".to_owned(), |person| text(&person["name"]))
+    };
+    let mut out = Vec::new();
+    out.push("节点 Nodes".to_owned());
+    out.push(table(
+        &["节点 node", "名称 name", "结果 outcome", "说明 detail"],
+        rows("outcomes").iter().map(|row| {
+            vec![
+                text(&row["node"]),
+                text(&row["name"]),
+                outcome_words(&text(&row["outcome"])),
+                text(&row["detail"]),
+            ]
+        }),
+    ));
+    out.push("事实 Facts".to_owned());
+    out.push(table(
+        &["人 person", "类别 category", "内容 content", "来源 sources"],
+        rows("facts").iter().map(|fact| {
+            let sources: Vec<_> = fact["sources"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|source| format!("{} ({})", text(&source["node"]), text(&source["as_of"])))
+                .collect();
+            let mark = if fact["conflict"] == true {
+                "⚠ 各方不一致 sources disagree\n"
+            } else {
+                ""
+            };
+            vec![
+                person(&fact["subject"]),
+                category_label(&text(&fact["category"])),
+                format!("{mark}{}", content(&text(&fact["category"]), &fact["fields"])),
+                sources.join("\n"),
+            ]
+        }),
+    ));
+    if !rows("mismatches").is_empty() {
+        out.push("证件号码相同但姓名不符（未提供任何记录）Known under another name, no record given".to_owned());
+        out.push(table(
+            &["人 person", "类别 category", "节点 node"],
+            rows("mismatches").iter().map(|row| {
+                vec![
+                    person(&row["subject"]),
+                    category_label(&text(&row["category"])),
+                    text(&row["node"]),
+                ]
+            }),
+        ));
+    }
+    if !rows("unknown").is_empty() {
+        out.push("未能查明（不等于没有）Not known, which is not the same as nothing".to_owned());
+        out.push(table(
+            &["节点 node", "人 person", "类别 category", "原因 why"],
+            rows("unknown").iter().map(|row| {
+                let or_all = |value: &Value, label: String| {
+                    if value.is_null() {
+                        "全部 all".to_owned()
+                    } else {
+                        label
+                    }
+                };
+                vec![
+                    or_all(&row["node"], text(&row["node"])),
+                    or_all(&row["subject"], person(&row["subject"])),
+                    or_all(&row["category"], category_label(&text(&row["category"]))),
+                    outcome_words(&text(&row["why"])),
+                ]
+            }),
+        ));
+    }
+    out.push(match document["complete"].as_bool() {
+        Some(true) => "完整：全部节点已答复全部类别 Complete: every node answered every category".to_owned(),
+        _ => "不完整：见上表 Incomplete: see above".to_owned(),
+    });
+    out.push(format!("查询编号 query {}", text(&document["query"])));
+    out.join("\n")
+}
+
+/// Chinese beside the stable word.
+fn outcome_words(word: &str) -> String {
+    let chinese = match word {
+        "answered" => "已答复",
+        "refused" => "拒绝",
+        "late" => "超时",
+        "unreachable" => "无法连接",
+        "overloaded" => "繁忙",
+        "peer_error" => "对方出错",
+        "bad_proof" => "证明不成立",
+        "not_trusted" => "不受信任",
+        "incompatible" => "版本不符",
+        "refused_on_way" => "途中被拒",
+        "not_on_path" => "不在路径上",
+        "suspended" => "已暂停",
+        "unknown_node" => "未知节点",
+        "pending" => "尚未询问",
+        "omitted" => "无人交代",
+        "held_by_nobody" => "无节点掌握",
+        "truncated" => "结果被截断",
+        "corrupt" => "数据损坏",
+        "database" => "数据库故障",
+        _ => "",
+    };
+    format!("{chinese} {word}").trim().to_owned()
+}
+
+fn category_label(id: &str) -> String {
+    let category = id.parse().ok().and_then(|id| Catalogue::current().category(&id));
+    category.map_or_else(|| id.to_owned(), |category| category.label.clone())
+}
+
+/// Fields as people write them: labels, yuan, square metres.
+pub(crate) fn content(category: &str, fields: &Value) -> String {
+    let Some(category) = category.parse().ok().and_then(|id| Catalogue::current().category(&id)) else {
+        return fields.to_string();
+    };
+    let shown = category
+        .fields
+        .iter()
+        .filter(|field| !fields[&field.id].is_null())
+        .map(|field| {
+            let value = &fields[&field.id];
+            let number = value.as_i64().unwrap_or_default();
+            let shown = match &field.kind {
+                FieldKind::Money => format!("{} 元", yuan(number)),
+                FieldKind::Area => format!("{} ㎡", yuan(number)),
+                FieldKind::BasisPoints => format!("{}%", yuan(number)),
+                FieldKind::Boolean => {
+                    if value == true {
+                        "是".to_owned()
+                    } else {
+                        "否".to_owned()
+                    }
+                }
+                FieldKind::Code(codes) => codes
+                    .iter()
+                    .find(|code| value == code.id.as_str())
+                    .map_or_else(|| value.to_string(), |code| code.label.clone()),
+                _ => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+            };
+            format!("{} {shown}", field.label)
+        });
+    shown.collect::<Vec<_>>().join("，")
+}
+
+/// A field's value as JSON.
+pub(crate) fn field_json(value: &FieldValue) -> Value {
+    serde_json::to_value(value).unwrap_or(Value::Null)
+}
