@@ -1,1 +1,76 @@
 //! Reads departments' files as they come: what they are, headers, units, merged cells, and the fate of every row.
+//!
+//! [`read`] judges a file by its content (CSV in any usual encoding, or xlsx), finds the header, and gives every non-blank
+//! row below it exactly one fate. What is read is bounded while it is read: no header's claim is believed, no entity is
+//! expanded, no formula is evaluated. Workbooks (ECMA-376) and CSV (RFC 4180, with blank lines counted) are read as
+//! streams, so that merged cells, hidden rows and row numbers survive and memory stays bounded. Storing the rows is
+//! `sanku-store`'s matter.
+
+mod cells;
+mod code;
+mod headers;
+mod report;
+mod rows;
+mod source;
+
+use std::io::{Read, Seek};
+
+pub use code::{Code, Unreadable};
+pub use report::{AcceptedRow, Limits, Notice, Progress, Reading, Refused};
+use sanku_catalogue::Category;
+use sanku_values::Date;
+
+/// Reads a file that is in memory. `today` bounds birth dates.
+///
+/// # Errors
+/// The file is refused whole: another format, no header, over a limit.
+pub fn read(
+    bytes: &[u8],
+    category: &Category,
+    limits: &Limits,
+    today: Date,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Reading, Unreadable> {
+    let mut accepted = Vec::new();
+    let mut source = std::io::Cursor::new(bytes);
+    let mut reading = read_each(&mut source, category, limits, today, progress, &mut |row| {
+        accepted.push(row)
+    })?;
+    reading.accepted = accepted;
+    Ok(reading)
+}
+
+/// Reads a file row by row in bounded memory; `each` takes the accepted rows as they come.
+///
+/// An error can come after rows were handed out: the caller drops what it took (one import is one commit).
+///
+/// # Errors
+/// The file is refused whole: another format, no header, over a limit.
+pub fn read_each<R: Read + Seek>(
+    source: &mut R,
+    category: &Category,
+    limits: &Limits,
+    today: Date,
+    progress: &mut dyn FnMut(Progress),
+    each: &mut dyn FnMut(AcceptedRow),
+) -> Result<Reading, Unreadable> {
+    let mut judge = rows::Judge::new(category, limits, today, progress, each);
+    source::read(source, limits, &mut judge)?;
+    let mut reading = judge.finish()?;
+    reading.sha256 = digest(source)?;
+    reading.checked()
+}
+
+/// SHA-256 of the file's bytes.
+fn digest<R: Read + Seek>(source: &mut R) -> Result<String, Unreadable> {
+    let unreadable = |_| Unreadable::new(Code::Unreadable, "读不了文件 the file cannot be read");
+    source.rewind().map_err(unreadable)?;
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match source.read(&mut buffer).map_err(unreadable)? {
+            0 => return Ok(hex::encode(context.finish())),
+            read => context.update(&buffer[..read]),
+        }
+    }
+}
