@@ -141,6 +141,13 @@ pub(crate) fn judge(
         None => return Err(Problem::new(ProblemKind::Unavailable, "no registry is at hand")),
     };
     let asker = run.origin.node;
+    if let Caller::Peer(peer) = from {
+        for who in [*peer, asker] {
+            trust
+                .judge_member(who)
+                .map_err(|kind| Problem::new(kind, format!("said of {who}")))?;
+        }
+    }
     if let Caller::Peer(peer) = from
         && tree.next_hop(here, asker) != Some(*peer)
     {

@@ -21,11 +21,13 @@ pub(crate) fn last(said: &[VerifiedRun]) -> Option<AccountBody> {
     accounts.last().and_then(|statement| statement.body_as().ok())
 }
 
-/// The account that is due now.
+/// The account that is due now. `behind_asked` says whether a node lies behind those who were asked this time: of the
+/// others the last word stays.
 pub(crate) fn due(
     before: Option<&AccountBody>,
     observed: Vec<Observed>,
     rejected: Vec<Rejected>,
+    behind_asked: impl Fn(DivisionCode, &BTreeSet<DivisionCode>) -> bool,
     hop: &Hop,
 ) -> Result<AccountBody, ExchangeError> {
     let mut neighbours: BTreeMap<DivisionCode, Observed> = before
@@ -36,9 +38,8 @@ pub(crate) fn due(
     let asked_now: BTreeSet<_> = observed.iter().map(|observed| observed.node).collect();
     neighbours.extend(observed.into_iter().map(|observed| (observed.node, observed)));
     let mut all: BTreeSet<Rejected> = rejected.into_iter().collect();
-    if asked_now.is_empty() {
-        all.extend(before.iter().flat_map(|account| account.rejected.clone()));
-    }
+    let kept = before.iter().flat_map(|account| &account.rejected);
+    all.extend(kept.filter(|rejected| !behind_asked(rejected.node, &asked_now)).cloned());
     let only = match (before.map(|account| &account.only), &hop.only) {
         (None, Some(only)) => Some(only.iter().copied().collect::<BTreeSet<_>>()),
         (Some(Some(before)), Some(only)) => Some(before.iter().chain(only).copied().collect()),

@@ -268,18 +268,12 @@ impl<N: Network> Exchange<N> {
                 if node == self.here() {
                     continue;
                 }
-                // What is sealed to us is opened here; what does not open contributes nothing and stays named by its account.
-                match run.opened(&self.sealing) {
-                    Ok(run) => {
-                        progress(Progress::Heard(node));
-                        effects.push(Effect::Received {
-                            origin: asked.origin.clone(),
-                            id: asked.id,
-                            run: Box::new(run),
-                        });
-                    }
-                    Err(error) => tracing::warn!(%node, %error, "a sealed run does not open"),
-                }
+                progress(Progress::Heard(node));
+                effects.push(Effect::Received {
+                    origin: asked.origin.clone(),
+                    id: asked.id,
+                    run: Box::new(run),
+                });
             }
         };
         let (worked, ()) = tokio::join!(work, hear);

@@ -25,7 +25,7 @@ pub use network::{AskFailure, ByteStream, Hop, Network, Reply};
 pub use question::Lines;
 use sanku_federation_protocol::json::NotALine;
 use sanku_federation_protocol::names::Rule;
-use sanku_federation_protocol::problem::Problem;
+use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::seal::{SealError, SealingKey};
 use sanku_federation_protocol::trust::Trust;
 use sanku_store::{Store, StoreError};
@@ -88,8 +88,17 @@ impl From<Problem> for ExchangeError {
 }
 
 impl ExchangeError {
+    /// The problem that a neighbour is told of.
+    const fn kind_for_strangers(&self) -> ProblemKind {
+        match self {
+            Self::Conflict => ProblemKind::Conflict,
+            Self::Store(_) => ProblemKind::Unavailable,
+            _ => ProblemKind::Internal,
+        }
+    }
+
     /// What a neighbour may know of it.
-    fn for_strangers(&self) -> &'static str {
+    const fn for_strangers(&self) -> &'static str {
         match self {
             Self::Store(_) => "the database does not answer",
             Self::Conflict => "other bytes under this id",

@@ -1,14 +1,14 @@
 //! Asking neighbours: concurrently, each under its own limit, every run verified before it goes anywhere.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use sanku_federation_protocol::body::{Observed, Rejected};
 use sanku_federation_protocol::entry::Said;
+use sanku_federation_protocol::gather::Gathered;
 use sanku_federation_protocol::names::Outcome;
+use sanku_federation_protocol::seal::SealingKey;
 use sanku_federation_protocol::statement::{RunError, VerifiedRun};
 use sanku_federation_protocol::stream::{Event, Reader, write_run};
 use sanku_federation_protocol::trust::Trust;
@@ -17,7 +17,7 @@ use sanku_values::{Clock, DivisionCode, Time};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::accept::Accepted;
+use crate::accept::{Accepted, Asking};
 use crate::authorise::stops;
 use crate::network::{AskFailure, Hop, Network};
 
@@ -37,8 +37,7 @@ pub(crate) fn onward(
     wanted: &BTreeSet<DivisionCode>,
 ) -> Vec<(DivisionCode, BTreeSet<DivisionCode>)> {
     let towards_asker = asked.tree.next_hop(here, asked.asker());
-    let mut behind: std::collections::BTreeMap<DivisionCode, BTreeSet<DivisionCode>> =
-        std::collections::BTreeMap::new();
+    let mut behind: BTreeMap<DivisionCode, BTreeSet<DivisionCode>> = BTreeMap::new();
     for target in wanted.iter().filter(|target| **target != here) {
         if let Some(hop) = asked
             .tree
@@ -51,20 +50,27 @@ pub(crate) fn onward(
     behind.into_iter().collect()
 }
 
-/// Asks one neighbour and hands on every run that holds.
+/// What asking a neighbour rests on.
+pub(crate) struct Way<'a, N> {
+    pub(crate) network: &'a N,
+    pub(crate) trust: &'a Trust,
+    pub(crate) clock: &'a dyn Clock,
+    /// Opens what is sealed to this node.
+    pub(crate) sealing: &'a SealingKey,
+    pub(crate) here: DivisionCode,
+    pub(crate) asked: &'a Accepted,
+}
+
+/// Asks one neighbour and hands on every run that holds; at the asker, opened.
 pub(crate) async fn ask<N: Network>(
-    network: &N,
-    trust: Arc<Trust>,
-    clock: Arc<dyn Clock>,
-    here: DivisionCode,
-    asked: Accepted,
+    way: Way<'_, N>,
     neighbour: DivisionCode,
     behind: BTreeSet<DivisionCode>,
     hop: Hop,
     runs: mpsc::Sender<VerifiedRun>,
 ) -> Heard {
     let began = Instant::now();
-    let since = clock.now();
+    let since = way.clock.now();
     let end = |outcome: Outcome, rejected: Vec<Rejected>, notes| Heard {
         observed: Observed {
             node: neighbour,
@@ -75,25 +81,26 @@ pub(crate) async fn ask<N: Network>(
         rejected,
         notes,
     };
-    if let Err(kind) = trust.judge_member(neighbour) {
+    if let Err(kind) = way.trust.judge_member(neighbour) {
         tracing::warn!(%neighbour, %kind, "a neighbour is not asked");
         return end(Outcome::NotTrusted, Vec::new(), None);
     }
     let limit = hop.budget;
-    let body = Bytes::from(write_run(&asked.run));
+    let body = Bytes::from(write_run(&way.asked.run));
     let mut reading = Reading {
-        trust: &trust,
-        asked: &asked,
-        here,
+        trust: way.trust,
+        asked: way.asked,
+        here: way.here,
+        sealing: (way.here == way.asked.asker()).then_some(way.sealing),
         neighbour,
         behind,
         heard: 0,
         account: false,
         refused: false,
-        rejected: Vec::new(),
+        rejected: BTreeSet::new(),
         notes: None,
     };
-    let outcome = match tokio::time::timeout(limit, reading.through(network, hop, body, &runs)).await {
+    let outcome = match tokio::time::timeout(limit, reading.through(way.network, hop, body, &runs)).await {
         Ok(Ok(())) => reading.outcome(),
         Ok(Err(failure)) => {
             tracing::info!(%neighbour, outcome = %failure.outcome, why = %failure.why, "a neighbour failed");
@@ -101,13 +108,18 @@ pub(crate) async fn ask<N: Network>(
         }
         Err(_) => Outcome::Late,
     };
-    end(outcome, std::mem::take(&mut reading.rejected), reading.notes)
+    // What did not hold of the neighbour itself is its own outcome; the others are named beside it.
+    let rejected = std::mem::take(&mut reading.rejected);
+    let rejected = rejected.into_iter().filter(|rejected| rejected.node != neighbour).collect();
+    end(outcome, rejected, reading.notes)
 }
 
 struct Reading<'a> {
     trust: &'a Trust,
     asked: &'a Accepted,
     here: DivisionCode,
+    /// At the asker: the key that opens what is sealed to it.
+    sealing: Option<&'a SealingKey>,
     neighbour: DivisionCode,
     behind: BTreeSet<DivisionCode>,
     heard: usize,
@@ -115,7 +127,7 @@ struct Reading<'a> {
     account: bool,
     /// The neighbour stopped the question.
     refused: bool,
-    rejected: Vec<Rejected>,
+    rejected: BTreeSet<Rejected>,
     notes: Option<Hash>,
 }
 
@@ -157,8 +169,8 @@ impl Reading<'_> {
     /// Targets × (subjects + 2).
     fn most(&self) -> usize {
         let subjects = match &self.asked.asking {
-            crate::accept::Asking::Query(entry, _) => entry.subjects as usize,
-            crate::accept::Asking::Withdrawal(_) => 0,
+            Asking::Query(entry, _) => entry.subjects as usize,
+            Asking::Withdrawal(_) => 0,
         };
         self.asked
             .targets
@@ -173,7 +185,9 @@ impl Reading<'_> {
         run: sanku_federation_protocol::statement::UnverifiedRun,
         runs: &mpsc::Sender<VerifiedRun>,
     ) {
-        let node = run.origin.node;
+        // Who claims to be somebody that cannot be behind it has spoken for itself.
+        let claimed = run.origin.node;
+        let node = if self.is_behind(claimed) { claimed } else { self.neighbour };
         let verified = run.verify(self.trust).and_then(|run| self.fits(run));
         match verified {
             Ok(run) => {
@@ -188,27 +202,26 @@ impl Reading<'_> {
             }
             Err(error) => {
                 tracing::warn!(%node, neighbour = %self.neighbour, %error, "a run does not hold");
-                let outcome = if matches!(error, RunError::NotTrusted(_)) {
-                    Outcome::NotTrusted
-                } else {
-                    Outcome::BadProof
-                };
-                let why = match error {
-                    RunError::NotTrusted(word) => word,
-                    RunError::BadProof(_) => "bad_proof",
+                let (outcome, why) = match error {
+                    RunError::NotTrusted(word) => (Outcome::NotTrusted, word),
+                    RunError::BadProof(_) => (Outcome::BadProof, "bad_proof"),
                 };
                 if let Ok(why) = why.parse() {
-                    self.rejected.push(Rejected { node, outcome, why });
+                    self.rejected.insert(Rejected { node, outcome, why });
                 }
                 self.account = false;
             }
         }
     }
 
-    /// Whether a verified run belongs in this response.
+    fn is_behind(&self, node: DivisionCode) -> bool {
+        self.asked.tree.next_hop(self.here, node) == Some(self.neighbour)
+    }
+
+    /// Whether a verified run belongs in this response. At the asker it comes out opened, and fits the question to the body.
     fn fits(&self, run: VerifiedRun) -> Result<VerifiedRun, RunError> {
         let node = run.origin.node;
-        if self.asked.tree.next_hop(self.here, node) != Some(self.neighbour) {
+        if !self.is_behind(node) {
             return Err(RunError::BadProof("a node that does not lie behind this neighbour"));
         }
         for statement in &run.statements {
@@ -221,22 +234,30 @@ impl Reading<'_> {
             if re != self.asked.leaf {
                 return Err(RunError::BadProof("bound to another question"));
             }
-            let asker_takes_open = self.here != self.asked.asker() || node == self.neighbour;
-            if !asker_takes_open && statement.open_body().is_some() && !matches!(statement.entry.said, Said::Account(_))
-            {
-                return Err(RunError::BadProof("an open body from behind a relay"));
+            // Answers are open between the target and the asker alone; accounts are open to all.
+            let is_account = matches!(statement.entry.said, Said::Account(_));
+            let may_be_open = is_account || (self.sealing.is_some() && node == self.neighbour);
+            match (statement.open_body().is_some(), may_be_open) {
+                (true, false) => return Err(RunError::BadProof("an open body from behind a relay")),
+                (false, _) if is_account => return Err(RunError::BadProof("a sealed account")),
+                _ => {}
             }
         }
+        let (Some(sealing), Asking::Query(entry, _)) = (self.sealing, &self.asked.asking) else {
+            return Ok(run);
+        };
+        let run = run.opened(sealing)?;
+        let on_way = self.asked.tree.nodes().collect();
+        Gathered::new(self.asked.leaf, entry, self.asked.targets.clone())
+            .insert(&run, &on_way)
+            .map_err(|_| RunError::BadProof("it does not answer what was asked"))?;
         Ok(run)
     }
 
     /// What is observed of a response that came to its end.
     fn outcome(&self) -> Outcome {
-        if self.rejected.iter().any(|rejected| rejected.node == self.neighbour) {
-            self.rejected
-                .iter()
-                .find(|rejected| rejected.node == self.neighbour)
-                .map_or(Outcome::BadProof, |rejected| rejected.outcome)
+        if let Some(own) = self.rejected.iter().find(|rejected| rejected.node == self.neighbour) {
+            own.outcome
         } else if !self.account {
             Outcome::PeerError
         } else if self.refused && self.behind.iter().any(|target| *target != self.neighbour) {
@@ -258,6 +279,6 @@ pub(crate) fn not_asked(node: DivisionCode, outcome: Outcome, since: Time) -> Ob
         node,
         outcome,
         since,
-        milliseconds: u64::try_from(Duration::ZERO.as_millis()).unwrap_or(0),
+        milliseconds: 0,
     }
 }

@@ -41,6 +41,17 @@ impl Seats {
 }
 
 impl<N: Network> Exchange<N> {
+    /// Whether the id is free, or was used for the very same bytes.
+    ///
+    /// # Errors
+    /// `Conflict` if other bytes came under the same id.
+    pub(crate) async fn nothing_else_under_its_id(&self, asked: &Accepted) -> Result<(), ExchangeError> {
+        match self.store.question(&asked.origin, asked.id).await? {
+            Some(before) if before.leaf != asked.leaf => Err(ExchangeError::Conflict),
+            _ => Ok(()),
+        }
+    }
+
     /// The question's place: waits while the same question is being searched.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ use crate::network::{Hop, Network};
 use crate::once::Seat;
 use crate::{Caller, Exchange, ExchangeError, account, neighbours, search};
 
+/// The most codes that a request names as still missing.
+const ONLY_AT_MOST: usize = 1_000;
 /// Runs of a response that wait for the reader.
 const WAITING: usize = 64;
 /// A sign of life while nothing else comes.
@@ -46,6 +48,9 @@ impl<N: Network> Exchange<N> {
             .accept(&caller, request)
             .await
             .map_err(|problem| problem.of(self.here()))?;
+        self.nothing_else_under_its_id(&asked)
+            .await
+            .map_err(|error| Problem::new(error.kind_for_strangers(), error.for_strangers()).of(self.here()))?;
         let (runs, mut said) = mpsc::channel(WAITING);
         let (lines, response) = mpsc::channel(WAITING);
         let node = Arc::clone(self);
@@ -71,7 +76,7 @@ impl<N: Network> Exchange<N> {
             }
             if let Some(Err(error)) = done {
                 tracing::error!(%error, "a question could not be answered to its end");
-                let problem = Problem::new(ProblemKind::Unavailable, error.for_strangers()).of(node.here());
+                let problem = Problem::new(error.kind_for_strangers(), error.for_strangers()).of(node.here());
                 let _ = lines.send(Bytes::from(write_problem(&problem))).await;
             }
         });
@@ -89,7 +94,12 @@ impl<N: Network> Exchange<N> {
             Ok(asked) => !asked.registry_good,
             Err(problem) => matches!(
                 problem.known(),
-                ProblemKind::BadProof | ProblemKind::NotOnPath | ProblemKind::Unavailable
+                ProblemKind::BadProof
+                    | ProblemKind::NotOnPath
+                    | ProblemKind::Unavailable
+                    | ProblemKind::NotMember
+                    | ProblemKind::Revoked
+                    | ProblemKind::Suspended
             ),
         };
         match caller {
@@ -139,7 +149,11 @@ impl<N: Network> Exchange<N> {
             let said_now = self.say(asked, drafts).await?;
             // Whoever repeats the question now finds what was said.
             drop(guard);
-            for run in said_before.iter().filter(|run| !only_accounts(run)).chain(&said_now) {
+            let withdrawn = matches!(leave, Leave::Stop(Rule::MandateWithdrawn));
+            let once_more = said_before
+                .iter()
+                .filter(|run| !only_accounts(run) && !(withdrawn && discloses(run)));
+            for run in once_more.chain(&said_now) {
                 self.hand_over(caller, asked, run, &runs).await?;
             }
             Ok::<_, ExchangeError>(())
@@ -155,7 +169,13 @@ impl<N: Network> Exchange<N> {
                     rejected.extend(heard.rejected);
                     (observed, rejected)
                 });
-        let body = account::due(before.as_ref(), observed, rejected, hop)?;
+        let behind = |node, neighbours: &BTreeSet<_>| {
+            asked
+                .tree
+                .next_hop(here, node)
+                .is_some_and(|hop| neighbours.contains(&hop))
+        };
+        let body = account::due(before.as_ref(), observed, rejected, behind, hop)?;
         let stored = before.is_some_and(|before| account::same(&before, &body));
         let last = match said_before
             .iter()
@@ -204,6 +224,8 @@ impl<N: Network> Exchange<N> {
             Leave::Search(_) if answered(said) => Ok(Vec::new()),
             Leave::Search(permit) => search::search(&self.store, permit, asked.leaf, entry, body, now).await,
             Leave::Refuse(rule) | Leave::Stop(rule) if refused(said, *rule) => Ok(Vec::new()),
+            // What was answered for good stays answered when the question or its mandate runs out later.
+            Leave::Refuse(rule) | Leave::Stop(rule) if *rule != Rule::MandateWithdrawn && answered(said) => Ok(Vec::new()),
             Leave::Refuse(rule) | Leave::Stop(rule) => {
                 let (zh, en) = words(*rule);
                 let body = RefusalBody {
@@ -309,22 +331,21 @@ impl<N: Network> Exchange<N> {
                         notes: None,
                     };
                 };
+                // More codes than a request may name: then all are asked, and who answered before repeats it.
+                let only = hop.only.as_ref().filter(|_| behind.len() <= ONLY_AT_MOST);
                 let hop = Hop {
-                    only: hop.only.as_ref().map(|_| behind.iter().copied().collect()),
+                    only: only.map(|_| behind.iter().copied().collect()),
                     ..hop
                 };
-                let heard = neighbours::ask(
-                    &self.network,
-                    trust,
-                    Arc::clone(&self.clock),
-                    self.here(),
-                    asked.clone(),
-                    neighbour,
-                    behind,
-                    hop,
-                    runs.clone(),
-                )
-                .await;
+                let way = neighbours::Way {
+                    network: &self.network,
+                    trust: &trust,
+                    clock: &*self.clock,
+                    sealing: &self.sealing,
+                    here: self.here(),
+                    asked,
+                };
+                let heard = neighbours::ask(way, neighbour, behind, hop, runs.clone()).await;
                 if let Some(digest) = heard.notes
                     && digest != self.trust.load().digest()
                 {
@@ -343,6 +364,13 @@ fn only_accounts(run: &VerifiedRun) -> bool {
     run.statements
         .iter()
         .all(|statement| matches!(statement.entry.said, Said::Account(_)))
+}
+
+/// Whether a run holds answers.
+fn discloses(run: &VerifiedRun) -> bool {
+    run.statements
+        .iter()
+        .any(|statement| matches!(statement.entry.said, Said::Answer(_)))
 }
 
 /// Whether every subject was answered and nothing of the newest answers was unavailable.

@@ -1,1 +1,313 @@
-//! In-process federations on a simulated network and clock.
+//! In-process federations for tests: real exchanges over real stores (SQLite in memory), real keys and notes, and a
+//! network and a clock that a test holds in its hand.
+//!
+//! ```no_run
+//! # async fn sample() {
+//! let federation = sanku_testkit::Federation::of(&[420_000, 421_000, 421_002, 421_003]).await;
+//! let asked = federation.ask(421_002, federation.case()).await;
+//! # }
+//! ```
+//! No TLS and no HTTP here: those are tried by the package `tests`, with processes.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a world for tests that cannot be built fails its test at once"
+)]
+
+pub mod network;
+pub mod notes;
+pub mod people;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+pub use network::{Fault, Line, Part, Wires};
+use notes::Notary;
+pub use people::{CHILD, HEAD, Human, STRANGER};
+use sanku_catalogue::{Catalogue, Value};
+use sanku_exchange::authorise::Policy;
+use sanku_exchange::{Asked, Case, Exchange, ExchangeError, Hop};
+use sanku_federation_protocol::body::{ActBody, Body, QueryBody, Salt};
+use sanku_federation_protocol::entry::{ActEntry, Draft, QueryEntry, Said};
+use sanku_federation_protocol::names::{Origin, Outcome, StatementId};
+use sanku_federation_protocol::problem::ProblemKind;
+use sanku_federation_protocol::statement::VerifiedRun;
+use sanku_federation_protocol::trust::Trust;
+use sanku_store::{Effect, ImportRow, ImportRows, StorageKeys, Store, key_name};
+use sanku_tlog::Hash;
+use sanku_values::{Clock, Date, DivisionCode, FixedClock, Time};
+
+/// A node of a simulated federation.
+pub type Node = Exchange<Line>;
+
+/// The instant at which every simulated federation begins.
+pub fn morning() -> Time {
+    Time::from_millis(1_790_000_000_000)
+}
+
+/// A division code from its number.
+pub fn code(number: u32) -> DivisionCode {
+    number.try_into().unwrap()
+}
+
+/// A whole federation in one process.
+pub struct Federation {
+    /// The nodes.
+    pub nodes: BTreeMap<DivisionCode, Arc<Node>>,
+    /// The network between them.
+    pub wires: Arc<Wires>,
+    /// The clock that all of them read.
+    pub clock: Arc<FixedClock>,
+    /// Who signs what the federation agrees on.
+    pub notary: Notary,
+}
+
+impl Federation {
+    /// Nodes that answer every purpose; each holds vehicles, one of them a stranger's.
+    pub async fn of(codes: &[u32]) -> Self {
+        Self::with_policies(codes, |_| Policy::default()).await
+    }
+
+    /// Nodes with policies of their own.
+    pub async fn with_policies(codes: &[u32], policy: impl Fn(u32) -> Policy) -> Self {
+        let clock = Arc::new(FixedClock::at(morning()));
+        let wires = Arc::new(Wires::default());
+        let notary = Notary::of(codes.iter().copied().map(code));
+        let notes = notary.notes();
+        let mut nodes = BTreeMap::new();
+        for number in codes {
+            let here = code(*number);
+            let origin = Origin {
+                federation: notes::federation(),
+                node: here,
+                number: 1,
+            };
+            let store = Store::open(
+                "sqlite::memory:",
+                StorageKeys::new(*notes::seed("storage", here), *notes::seed("index", here)),
+                origin,
+                notes::log_key(here),
+                Arc::clone(&clock) as Arc<dyn Clock>,
+            )
+            .await
+            .unwrap();
+            let (trust, refused) = Trust::from_notes(
+                notes::federation(),
+                notes::fingerprint(),
+                notes.iter().map(String::as_bytes),
+                morning(),
+            );
+            assert_eq!(refused, []);
+            let line = Line::new(here, Arc::clone(&wires));
+            let node = Exchange::new(
+                here,
+                store,
+                Arc::new(ArcSwap::from_pointee(trust)),
+                line,
+                policy(*number),
+                notes::sealing_key(here),
+                Arc::clone(&clock) as Arc<dyn Clock>,
+            );
+            wires.plug(here, &node);
+            nodes.insert(here, node);
+        }
+        let federation = Self {
+            nodes,
+            wires,
+            clock,
+            notary,
+        };
+        for number in codes {
+            federation
+                .hold(*number, &STRANGER, &format!("鄂A{}", number % 100_000))
+                .await;
+        }
+        federation
+    }
+
+    /// A node.
+    pub fn node(&self, number: u32) -> &Arc<Node> {
+        &self.nodes[&code(number)]
+    }
+
+    /// A node comes to hold a vehicle.
+    pub async fn hold(&self, number: u32, owner: &Human, plate: &str) {
+        let store = self.node(number).store();
+        let catalogue = Catalogue::current();
+        let category = catalogue.category(&"vehicle".parse().unwrap()).unwrap();
+        let text = |text: &str| Value::Text(text.to_owned());
+        let fields = category
+            .fields_of([
+                ("plate".to_owned(), text(plate)),
+                ("plate_type".to_owned(), text("小型汽车")),
+            ])
+            .unwrap();
+        let as_of = Date::in_china(self.clock.now());
+        let row = ImportRow {
+            ordinal: 0,
+            number: owner.number(),
+            name: owner.name(),
+            as_of,
+            fields,
+            sheet: String::new(),
+            row: 2,
+        };
+        let digest = Hash::of(format!("{number} {} {plate}", owner.number).as_bytes());
+        let body = ActBody {
+            salt: Salt::generate().unwrap(),
+            who: "test".to_owned(),
+            what: "import".to_owned(),
+            purpose: None,
+            digest: Some(digest),
+            about: None,
+        };
+        let act = Draft {
+            id: StatementId::generate(self.clock.now()),
+            said: Said::Act(ActEntry {
+                action: "import".parse().unwrap(),
+                object: store.pseudonym("import", plate),
+                to: None,
+            }),
+            body: body.line().unwrap(),
+        };
+        let rows = ImportRows {
+            category: category.id.clone(),
+            source: "车管所".to_owned(),
+            as_of,
+            file: "vehicles.csv".to_owned(),
+            digest,
+            rows: vec![row],
+        };
+        store.import(act, rows).await.unwrap();
+    }
+
+    /// The planted household's case: two people, vehicles, everybody asked, two seconds.
+    pub fn case(&self) -> serde_json::Value {
+        let now = self.clock.now();
+        serde_json::json!({
+            "purpose": "minimum_living_allowance",
+            "case": "沙市低保 2026-0001",
+            "requester": "沙市区民政局",
+            "examiner": {"name": "王一", "staff_number": "1001"},
+            "approver": {"name": "李二", "staff_number": "1002"},
+            "mandate": {
+                "id": StatementId::generate(now),
+                "signatories": [HEAD.name],
+                "subjects": [HEAD.number, CHILD.number],
+                "categories": ["vehicle"],
+                "purpose": "minimum_living_allowance",
+                "valid_from": now.minus(Duration::from_secs(24 * 3600)),
+                "valid_until": now.plus(Duration::from_secs(20 * 24 * 3600)),
+                "letter": Hash::of(b"letter"),
+            },
+            "subjects": [
+                {"number": HEAD.number, "kind": "resident", "name": HEAD.name, "role": "applicant"},
+                {"number": CHILD.number, "kind": "resident", "name": CHILD.name, "role": "child"},
+            ],
+            "categories": ["vehicle"],
+            "scope": "federation",
+            "budget_ms": 2000,
+            "expires_days": 10,
+        })
+    }
+
+    /// Asks, or says why not.
+    pub async fn try_ask(&self, number: u32, case: serde_json::Value) -> Result<Asked, ExchangeError> {
+        let case = Case::parse(case.to_string().as_bytes()).unwrap();
+        self.node(number).ask(case, |_| {}).await
+    }
+
+    /// Asks.
+    pub async fn ask(&self, number: u32, case: serde_json::Value) -> Asked {
+        self.try_ask(number, case).await.unwrap()
+    }
+
+    /// Asks again for what is missing.
+    pub async fn again(&self, number: u32, asked: &Asked) -> Asked {
+        let budget = Duration::from_secs(2);
+        self.node(number).ask_again(asked.id, budget, |_| {}).await.unwrap()
+    }
+
+    /// Logs a question at a node that its own checks would have stopped: an earlier one, changed.
+    pub async fn forge(
+        &self,
+        number: u32,
+        like: &Asked,
+        change: impl FnOnce(&mut QueryEntry, &mut QueryBody),
+    ) -> VerifiedRun {
+        let node = self.node(number);
+        let (run, _) = node.known(like.id).await.unwrap();
+        let statement = run.statements.first().unwrap();
+        let Said::Query(mut entry) = statement.entry.said.clone() else {
+            return run;
+        };
+        let mut body: QueryBody = statement.body_as().unwrap();
+        change(&mut entry, &mut body);
+        let id = StatementId::generate(self.clock.now());
+        let origin = node.store().origin().clone();
+        let effect = Effect::Said {
+            origin: origin.clone(),
+            id,
+            leaf: None,
+            expires: entry.expires,
+        };
+        let draft = Draft {
+            id,
+            said: Said::Query(entry),
+            body: body.line().unwrap(),
+        };
+        let committed = node.store().append(key_name(&origin, id), vec![draft], vec![effect]);
+        committed.await.unwrap().run
+    }
+
+    /// Hands bytes in at a node as if they came from a neighbour; the whole response, run by run.
+    pub async fn hand_in(&self, from: u32, to: u32, request: &[u8]) -> Result<Vec<Part>, ProblemKind> {
+        let hop = Hop {
+            budget: Duration::from_secs(2),
+            only: None,
+            attempt: 1,
+            traceparent: String::new(),
+        };
+        let lines = self.node(to).question(code(from), hop, request.to_vec()).await;
+        let mut lines = lines.map_err(|problem| problem.known())?;
+        let mut whole = String::new();
+        while let Some(bytes) = lines.recv().await {
+            whole.push_str(&String::from_utf8_lossy(&bytes));
+        }
+        Ok(Part::parse(&whole))
+    }
+
+    /// The size of a node's log.
+    pub async fn log_size(&self, number: u32) -> u64 {
+        self.node(number).store().verify(|_, _| ()).await.unwrap().size
+    }
+}
+
+/// A target's outcome.
+pub fn outcome(asked: &Asked, number: u32) -> Outcome {
+    asked.merged.outcomes[&code(number)].outcome
+}
+
+/// A target's outcome with its detail.
+pub fn detail(asked: &Asked, number: u32) -> String {
+    asked.merged.outcomes[&code(number)].detail.clone()
+}
+
+/// Plates of the facts of one subject, with the nodes that told them.
+pub fn plates(asked: &Asked, subject: u32) -> Vec<(String, Vec<u32>)> {
+    let facts = asked.merged.facts.iter().filter(|fact| fact.subject == subject);
+    facts
+        .flat_map(|fact| &fact.rows)
+        .map(|row| {
+            let plate = match row.fields.get("plate") {
+                Value::Text(plate) => plate.clone(),
+                _ => String::new(),
+            };
+            let mut nodes: Vec<_> = row.sources.iter().map(|source| source.node.number()).collect();
+            nodes.sort_unstable();
+            (plate, nodes)
+        })
+        .collect()
+}

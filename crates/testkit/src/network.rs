@@ -1,0 +1,245 @@
+//! The network between simulated nodes: what a line does wrong, and what went over it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use sanku_exchange::{AskFailure, Hop, Network, Reply};
+use sanku_federation_protocol::names::Outcome;
+use sanku_federation_protocol::problem::{Problem, ProblemKind};
+use sanku_values::DivisionCode;
+
+use crate::Node;
+
+/// What a line does wrong, in one direction.
+#[derive(Clone)]
+pub enum Fault {
+    /// Nobody is there.
+    Down,
+    /// It takes the question and never says anything.
+    Hang,
+    /// It waits before it asks.
+    Slow(Duration),
+    /// It gives the first runs and breaks off.
+    CutAfter(usize),
+    /// It gives the first runs and half a run, and breaks off.
+    CutWithin(usize),
+    /// It refuses with this problem.
+    Problem(ProblemKind),
+    /// Whoever answers changes the runs of the response.
+    Tamper(Arc<dyn Fn(Vec<Part>) -> Vec<Part> + Send + Sync>),
+    /// Whoever asks changes what is said beside the question.
+    Hop(Arc<dyn Fn(Hop) -> Hop + Send + Sync>),
+}
+
+/// The lines of one run, its checkpoint's among them; or what stands between runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part(pub String);
+
+impl Part {
+    /// Whose run it is.
+    pub fn node(&self) -> Option<DivisionCode> {
+        let proof = self.0.lines().find_map(|line| line.strip_prefix("P "))?;
+        proof.split(' ').next()?.split('/').nth(2)?.parse().ok()
+    }
+
+    /// Whether a statement of this kind stands in it.
+    pub fn says(&self, kind: &str) -> bool {
+        self.0.contains(&format!("\"kind\":\"{kind}\""))
+    }
+
+    /// The runs of a response.
+    pub fn parse(response: &str) -> Vec<Self> {
+        let mut parts = vec![String::new()];
+        for line in response.split_inclusive('\n') {
+            if let Some(part) = parts.last_mut() {
+                part.push_str(line);
+            }
+            if line.starts_with("P ") {
+                parts.push(String::new());
+            }
+        }
+        parts.into_iter().filter(|part| !part.is_empty()).map(Self).collect()
+    }
+}
+
+/// One question that went over a line.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    /// Who asked.
+    pub from: DivisionCode,
+    /// Who was asked.
+    pub to: DivisionCode,
+    /// What was said beside it.
+    pub hop: Hop,
+    /// The request.
+    pub request: Bytes,
+}
+
+/// All lines of a federation.
+#[derive(Default)]
+pub struct Wires {
+    nodes: Mutex<BTreeMap<DivisionCode, Weak<Node>>>,
+    faults: Mutex<BTreeMap<(DivisionCode, DivisionCode), Fault>>,
+    passed: Mutex<Vec<Passed>>,
+    heard: Mutex<Vec<(DivisionCode, DivisionCode, Part)>>,
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Wires {
+    pub(crate) fn plug(&self, code: DivisionCode, node: &Arc<Node>) {
+        held(&self.nodes).insert(code, Arc::downgrade(node));
+    }
+
+    /// From now on this line, from the one who asks to the one who is asked, does this wrong.
+    pub fn spoil(&self, from: u32, to: u32, fault: Fault) {
+        held(&self.faults).insert((crate::code(from), crate::code(to)), fault);
+    }
+
+    /// The relay at `to` changes what it answers to `from`.
+    pub fn tamper(&self, from: u32, to: u32, change: impl Fn(Vec<Part>) -> Vec<Part> + Send + Sync + 'static) {
+        self.spoil(from, to, Fault::Tamper(Arc::new(change)));
+    }
+
+    /// All lines are good again.
+    pub fn mend(&self) {
+        held(&self.faults).clear();
+    }
+
+    /// Everything that was asked so far.
+    pub fn passed(&self) -> Vec<Passed> {
+        held(&self.passed).clone()
+    }
+
+    /// Whom each question went to so far, and forgets it.
+    pub fn asked(&self) -> Vec<(u32, u32)> {
+        let passed = std::mem::take(&mut *held(&self.passed));
+        passed
+            .iter()
+            .map(|passed| (passed.from.number(), passed.to.number()))
+            .collect()
+    }
+
+    /// The runs that `to` answered `from` so far, before anybody changed them.
+    pub fn heard(&self, from: u32, to: u32) -> Vec<Part> {
+        let line = (crate::code(from), crate::code(to));
+        let heard = held(&self.heard);
+        let runs = heard.iter().filter(|(from, to, _)| (*from, *to) == line);
+        runs.map(|(_, _, part)| part.clone()).collect()
+    }
+
+    fn node(&self, code: DivisionCode) -> Option<Arc<Node>> {
+        held(&self.nodes).get(&code).and_then(Weak::upgrade)
+    }
+
+    fn fault(&self, from: DivisionCode, to: DivisionCode) -> Option<Fault> {
+        held(&self.faults).get(&(from, to)).cloned()
+    }
+}
+
+/// A node's way out.
+#[derive(Clone)]
+pub struct Line {
+    from: DivisionCode,
+    wires: Arc<Wires>,
+}
+
+impl Line {
+    pub(crate) const fn new(from: DivisionCode, wires: Arc<Wires>) -> Self {
+        Self { from, wires }
+    }
+
+    fn reach(&self, to: DivisionCode) -> Result<Arc<Node>, AskFailure> {
+        let nobody = || AskFailure::new(Outcome::Unreachable, "nobody is there");
+        if matches!(self.wires.fault(self.from, to), Some(Fault::Down)) {
+            return Err(nobody());
+        }
+        self.wires.node(to).ok_or_else(nobody)
+    }
+}
+
+impl Network for Line {
+    async fn ask(&self, to: DivisionCode, hop: Hop, body: Bytes) -> Result<Reply, AskFailure> {
+        let node = self.reach(to)?;
+        let fault = self.wires.fault(self.from, to);
+        let hop = match &fault {
+            Some(Fault::Hop(change)) => change(hop),
+            _ => hop,
+        };
+        held(&self.wires.passed).push(Passed {
+            from: self.from,
+            to,
+            hop: hop.clone(),
+            request: body.clone(),
+        });
+        match &fault {
+            Some(Fault::Hang) => std::future::pending::<()>().await,
+            Some(Fault::Slow(by)) => tokio::time::sleep(*by).await,
+            Some(Fault::Problem(kind)) => return Err(Problem::new(*kind, "test").of(to).into()),
+            _ => {}
+        }
+        let mut lines = node.question(self.from, hop, body.to_vec()).await?;
+        let notes = Some(node.trust().digest());
+        let (from, wires) = (self.from, Arc::clone(&self.wires));
+        // Without a fault the lines pass as they come; to be changed, the response must be whole.
+        let stream: sanku_exchange::ByteStream = match fault {
+            None | Some(Fault::Slow(_) | Fault::Hop(_)) => {
+                let lines = stream::unfold(lines, |mut lines| async move { Some((lines.recv().await?, lines)) });
+                Box::pin(lines.map(move |bytes| {
+                    let parts = Part::parse(&String::from_utf8_lossy(&bytes));
+                    held(&wires.heard).extend(parts.into_iter().map(|part| (from, to, part)));
+                    Ok(bytes)
+                }))
+            }
+            Some(fault) => {
+                let mut whole = String::new();
+                while let Some(bytes) = lines.recv().await {
+                    whole.push_str(&String::from_utf8_lossy(&bytes));
+                }
+                let parts = Part::parse(&whole);
+                held(&wires.heard).extend(parts.iter().map(|part| (from, to, part.clone())));
+                let broken = || vec![Err(AskFailure::new(Outcome::PeerError, "cut"))];
+                let (parts, end) = match fault {
+                    Fault::Tamper(change) => (change(parts), Vec::new()),
+                    Fault::CutAfter(count) => (parts.into_iter().take(count).collect(), broken()),
+                    Fault::CutWithin(count) => {
+                        let half = |(place, Part(text)): (usize, Part)| match place {
+                            place if place < count => Some(Part(text)),
+                            place if place == count => Some(Part(text.chars().take(text.chars().count() / 2).collect())),
+                            _ => None,
+                        };
+                        (parts.into_iter().enumerate().filter_map(half).collect(), broken())
+                    }
+                    _ => (parts, Vec::new()),
+                };
+                let parts = parts.into_iter().map(|Part(text)| Ok(Bytes::from(text)));
+                Box::pin(stream::iter(parts.chain(end).collect::<Vec<_>>()))
+            }
+        };
+        Ok(Reply { notes, body: stream })
+    }
+
+    async fn notes_of(&self, from: DivisionCode) -> Result<Vec<String>, AskFailure> {
+        let node = self.reach(from)?;
+        let trust = node.trust();
+        Ok(trust.all().map(|(_, held)| held.bytes.to_string()).collect())
+    }
+
+    async fn give_note(&self, to: DivisionCode, note: String) -> Result<(), AskFailure> {
+        let node = self.reach(to)?;
+        node.take_note(note, self.from)
+            .await
+            .map(drop)
+            .map_err(|error| AskFailure::new(Outcome::PeerError, error.to_string()))
+    }
+}
+
+/// The nodes that answered in these runs.
+pub fn nodes_of(parts: &[Part]) -> BTreeSet<u32> {
+    parts.iter().filter_map(Part::node).map(DivisionCode::number).collect()
+}

@@ -1,0 +1,440 @@
+//! The way of a question through four nodes: what comes back, and every outcome that can arise.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use sanku_exchange::ExchangeError;
+use sanku_exchange::authorise::Policy;
+use sanku_federation_protocol::merge::GapKind;
+use sanku_federation_protocol::names::{Outcome, Rule, StatementId};
+use sanku_federation_protocol::problem::ProblemKind;
+use sanku_federation_protocol::stream::write_run;
+use sanku_store::Effect;
+use sanku_testkit::{CHILD, Fault, Federation, HEAD, STRANGER, code, detail, morning, outcome, plates};
+use sanku_values::Clock;
+
+const PROVINCE: u32 = 420_000;
+const CITY: u32 = 421_000;
+const HERE: u32 = 421_002;
+const THERE: u32 = 421_003;
+const ALL: [u32; 4] = [PROVINCE, CITY, HERE, THERE];
+
+#[tokio::test]
+async fn one_household_is_looked_up_in_four_nodes() {
+    let federation = Federation::of(&ALL).await;
+    federation.hold(HERE, &HEAD, "鄂D1").await;
+    federation.hold(THERE, &HEAD, "鄂D1").await;
+    federation.hold(PROVINCE, &CHILD, "鄂D2").await;
+    let asked = federation.ask(HERE, federation.case()).await;
+    for node in ALL {
+        assert_eq!(outcome(&asked, node), Outcome::Answered, "{node}");
+    }
+    assert!(asked.merged.complete);
+    assert_eq!(plates(&asked, 0), [("鄂D1".to_owned(), vec![HERE, THERE])]);
+    assert_eq!(plates(&asked, 1), [("鄂D2".to_owned(), vec![PROVINCE])]);
+    assert_eq!(
+        federation.wires.asked(),
+        [(HERE, CITY), (CITY, PROVINCE), (CITY, THERE)],
+        "each line is used once"
+    );
+}
+
+#[tokio::test]
+async fn a_node_asks_itself_by_the_same_path() {
+    let federation = Federation::of(&ALL).await;
+    federation.hold(HERE, &HEAD, "鄂D1").await;
+    let mut case = federation.case();
+    case["scope"] = serde_json::json!({ "codes": [code(HERE)] });
+    let asked = federation.ask(HERE, case).await;
+    assert_eq!(asked.merged.outcomes.len(), 1);
+    assert!(asked.merged.complete);
+    assert_eq!(plates(&asked, 0), [("鄂D1".to_owned(), vec![HERE])]);
+    assert!(federation.wires.asked().is_empty());
+}
+
+#[tokio::test]
+async fn lineage_is_here_and_all_above_and_below() {
+    let federation = Federation::of(&ALL).await;
+    let mut case = federation.case();
+    case["scope"] = "lineage".into();
+    let asked = federation.ask(HERE, case.clone()).await;
+    let targets: Vec<_> = asked.merged.outcomes.keys().map(|code| code.number()).collect();
+    assert_eq!(targets, [PROVINCE, CITY, HERE]);
+    let asked = federation.ask(CITY, case).await;
+    assert_eq!(asked.merged.outcomes.len(), 4);
+    assert!(asked.merged.complete);
+}
+
+#[tokio::test]
+async fn a_number_known_under_another_name_lets_no_record_leave() {
+    let federation = Federation::of(&ALL).await;
+    federation.hold(THERE, &HEAD.called("王五"), "鄂D9").await;
+    let asked = federation.ask(HERE, federation.case()).await;
+    assert_eq!(outcome(&asked, THERE), Outcome::Answered);
+    assert!(plates(&asked, 0).is_empty());
+    assert!(!asked.merged.complete);
+    let gaps: Vec<_> = asked
+        .merged
+        .gaps
+        .iter()
+        .map(|gap| (gap.node.number(), gap.subject, gap.why.clone()))
+        .collect();
+    assert_eq!(gaps, [(THERE, 0, GapKind::NameMismatch)]);
+}
+
+#[tokio::test]
+async fn what_a_peer_does_becomes_its_outcome() {
+    let federation = Federation::of(&ALL).await;
+    let faults = [
+        (Fault::Down, Outcome::Unreachable),
+        (Fault::Problem(ProblemKind::Unavailable), Outcome::Overloaded),
+        (Fault::Problem(ProblemKind::TooMany), Outcome::Overloaded),
+        (Fault::Problem(ProblemKind::Malformed), Outcome::PeerError),
+        (Fault::Problem(ProblemKind::Clock), Outcome::PeerError),
+        (Fault::Problem(ProblemKind::Conflict), Outcome::PeerError),
+        (Fault::Problem(ProblemKind::Budget), Outcome::Late),
+        (Fault::Problem(ProblemKind::Version), Outcome::Incompatible),
+        (Fault::Problem(ProblemKind::NotOnPath), Outcome::NotOnPath),
+        (Fault::Problem(ProblemKind::NotMember), Outcome::NotTrusted),
+        (Fault::Problem(ProblemKind::PeerCertExpired), Outcome::NotTrusted),
+        (Fault::CutAfter(0), Outcome::PeerError),
+        (Fault::CutWithin(0), Outcome::PeerError),
+    ];
+    for (fault, expected) in faults {
+        federation.wires.spoil(CITY, THERE, fault);
+        let asked = federation.ask(HERE, federation.case()).await;
+        assert_eq!(outcome(&asked, THERE), expected);
+        assert_eq!(outcome(&asked, PROVINCE), Outcome::Answered, "the others are not touched");
+        assert!(!asked.merged.complete);
+    }
+}
+
+#[tokio::test]
+async fn what_lies_behind_a_failed_neighbour_failed_with_it() {
+    let federation = Federation::of(&ALL).await;
+    federation.wires.spoil(HERE, CITY, Fault::Down);
+    let asked = federation.ask(HERE, federation.case()).await;
+    for node in [PROVINCE, CITY, THERE] {
+        assert_eq!(outcome(&asked, node), Outcome::Unreachable, "{node}");
+    }
+    assert_eq!(outcome(&asked, HERE), Outcome::Answered);
+}
+
+#[tokio::test]
+async fn g6_a_hung_peer_costs_at_most_the_budget() {
+    let federation = Federation::of(&ALL).await;
+    federation.hold(PROVINCE, &HEAD, "鄂D1").await;
+    federation.wires.spoil(CITY, THERE, Fault::Hang);
+    let mut case = federation.case();
+    case["budget_ms"] = 1000.into();
+    let began = Instant::now();
+    let asked = federation.ask(HERE, case).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "the deadline and one second");
+    assert_eq!(outcome(&asked, THERE), Outcome::Late);
+    assert_eq!(outcome(&asked, CITY), Outcome::Answered);
+    assert_eq!(plates(&asked, 0).len(), 1, "all others answered");
+}
+
+#[tokio::test]
+async fn f03_a_late_answer_joins_when_it_is_asked_again() {
+    let federation = Federation::of(&ALL).await;
+    federation.hold(THERE, &HEAD, "鄂D1").await;
+    federation.wires.spoil(CITY, THERE, Fault::Slow(Duration::from_secs(60)));
+    let mut case = federation.case();
+    case["budget_ms"] = 500.into();
+    let asked = federation.ask(HERE, case).await;
+    assert_eq!(outcome(&asked, THERE), Outcome::Late);
+    assert!(plates(&asked, 0).is_empty());
+    federation.wires.mend();
+    federation.wires.asked();
+    let again = federation.again(HERE, &asked).await;
+    assert_eq!(again.id, asked.id);
+    assert!(again.merged.complete);
+    assert_eq!(plates(&again, 0), [("鄂D1".to_owned(), vec![THERE])]);
+    assert_eq!(federation.wires.asked(), [(HERE, CITY), (CITY, THERE)], "only what is missing");
+}
+
+#[tokio::test]
+async fn f02_whole_runs_before_a_cut_count() {
+    let federation = Federation::of(&ALL).await;
+    federation.hold(CITY, &HEAD, "鄂D1").await;
+    federation.wires.spoil(HERE, CITY, Fault::CutWithin(1));
+    let asked = federation.ask(HERE, federation.case()).await;
+    let ends: BTreeSet<_> = ALL.map(|node| outcome(&asked, node)).into();
+    assert!(ends.contains(&Outcome::PeerError));
+    let answered = ALL.into_iter().filter(|node| outcome(&asked, *node) == Outcome::Answered);
+    assert_eq!(answered.count(), 2, "this node and the one whole run");
+    federation.wires.mend();
+    let again = federation.again(HERE, &asked).await;
+    assert!(again.merged.complete);
+    assert_eq!(plates(&again, 0), [("鄂D1".to_owned(), vec![CITY])]);
+}
+
+#[tokio::test]
+async fn a_refusal_names_its_rule_and_passes_the_question_on() {
+    let nobody = || Policy {
+        subordinate: Vec::new(),
+        ..Policy::default()
+    };
+    let policy = |node| if node == CITY { nobody() } else { Policy::default() };
+    let federation = Federation::with_policies(&ALL, policy).await;
+    let asked = federation.ask(HERE, federation.case()).await;
+    assert_eq!(outcome(&asked, CITY), Outcome::Refused);
+    assert_eq!(detail(&asked, CITY), "relation");
+    assert_eq!(outcome(&asked, THERE), Outcome::Answered);
+    assert_eq!(outcome(&asked, PROVINCE), Outcome::Answered);
+}
+
+#[tokio::test]
+async fn an_unknown_purpose_is_refused() {
+    let closed = || Policy {
+        own: Vec::new(),
+        superior: Vec::new(),
+        subordinate: Vec::new(),
+        other: Vec::new(),
+    };
+    let policy = |node| if node == THERE { closed() } else { Policy::default() };
+    let federation = Federation::with_policies(&ALL, policy).await;
+    let asked = federation.ask(HERE, federation.case()).await;
+    assert_eq!(outcome(&asked, THERE), Outcome::Refused);
+    assert_eq!(detail(&asked, THERE), "purpose");
+}
+
+#[tokio::test]
+async fn the_asker_checks_itself_first_and_logs_nothing() {
+    let federation = Federation::of(&ALL).await;
+    let before = federation.log_size(HERE).await;
+    let broken = [
+        ("/approver/staff_number", serde_json::json!("1001"), Rule::SamePerson),
+        ("/mandate/purpose", "review".into(), Rule::MandateNotInForce),
+        ("/mandate/subjects", serde_json::json!([HEAD.number]), Rule::MandateSubject),
+        ("/mandate/categories", serde_json::json!(["pension"]), Rule::MandateCategory),
+        (
+            "/mandate/valid_until",
+            serde_json::json!(morning().minus(Duration::from_secs(1))),
+            Rule::MandateNotInForce,
+        ),
+    ];
+    for (place, value, rule) in broken {
+        let mut case = federation.case();
+        *case.pointer_mut(place).unwrap() = value;
+        let refused = federation.try_ask(HERE, case).await.unwrap_err();
+        assert!(matches!(refused, ExchangeError::Refused(found) if found == rule), "{rule}");
+    }
+    assert_eq!(federation.log_size(HERE).await, before);
+    assert!(federation.wires.asked().is_empty());
+}
+
+#[tokio::test]
+async fn s11_a_relay_stops_what_the_asker_should_have_stopped() {
+    let federation = Federation::of(&ALL).await;
+    let like = federation.ask(HERE, federation.case()).await;
+    federation.wires.asked();
+    let forged = [
+        (
+            federation
+                .forge(HERE, &like, |_, body| body.approver.staff_number = "1001".to_owned())
+                .await,
+            "same_person",
+        ),
+        (
+            federation
+                .forge(HERE, &like, |_, body| body.mandate.subjects.truncate(1))
+                .await,
+            "mandate_subject",
+        ),
+        (
+            federation
+                .forge(HERE, &like, |_, body| {
+                    body.mandate.categories = vec!["pension".parse().unwrap()];
+                })
+                .await,
+            "mandate_category",
+        ),
+        (
+            federation
+                .forge(HERE, &like, |_, body| {
+                    body.mandate.valid_until = morning().minus(Duration::from_secs(9));
+                })
+                .await,
+            "mandate_not_in_force",
+        ),
+        (
+            federation
+                .forge(HERE, &like, |entry, _| entry.expires = morning().minus(Duration::from_secs(9)))
+                .await,
+            "expired",
+        ),
+        (
+            federation
+                .forge(HERE, &like, |entry, _| entry.registry.digest = entry.case)
+                .await,
+            "registry",
+        ),
+    ];
+    for (run, rule) in forged {
+        let response = federation.hand_in(HERE, CITY, write_run(&run).as_bytes()).await.unwrap();
+        let text: String = response.iter().map(|part| part.0.as_str()).collect();
+        assert!(text.contains(&format!("\"rule\":\"{rule}\"")), "{rule}");
+        assert!(!text.contains("\"kind\":\"answer\""), "{rule}");
+        assert!(federation.wires.asked().is_empty(), "{rule}: it goes no further");
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_refuses_is_named_by_all_behind_it() {
+    let federation = Federation::of(&ALL).await;
+    let case = federation.case();
+    let mandate: StatementId = case["mandate"]["id"].as_str().unwrap().parse().unwrap();
+    let effect = Effect::Withdrawn {
+        asker: code(HERE),
+        mandate,
+        until: federation.clock.now().plus(Duration::from_secs(3600)),
+    };
+    // Only the relay knows of the withdrawal.
+    let store = federation.node(CITY).store();
+    store.append("acts".to_owned(), Vec::new(), vec![effect]).await.ok();
+    if !store
+        .is_withdrawn(code(HERE), mandate, federation.clock.now())
+        .await
+        .unwrap()
+    {
+        return withdrawn_along_the_way(&federation, case).await;
+    }
+    let asked = federation.ask(HERE, case).await;
+    assert_eq!(outcome(&asked, CITY), Outcome::Refused);
+    assert_eq!(outcome(&asked, THERE), Outcome::RefusedOnWay);
+}
+
+/// The relay has the withdrawal; the asker, as if restored from a backup, has forgotten it and repeats its question.
+async fn withdrawn_along_the_way(federation: &Federation, case: serde_json::Value) {
+    let mandate: StatementId = case["mandate"]["id"].as_str().unwrap().parse().unwrap();
+    federation.wires.spoil(CITY, THERE, Fault::Down);
+    let asked = federation.ask(HERE, case).await;
+    federation.wires.mend();
+    let budget = Duration::from_secs(2);
+    federation.node(HERE).withdraw(mandate, "test", budget).await.unwrap();
+    federation.wires.asked();
+    let (run, _) = federation.node(HERE).known(asked.id).await.unwrap();
+    let response = federation.hand_in(HERE, CITY, write_run(&run).as_bytes()).await.unwrap();
+    let text: String = response.iter().map(|part| part.0.as_str()).collect();
+    assert!(text.contains("\"rule\":\"mandate_withdrawn\""));
+    assert!(!text.contains("\"kind\":\"answer\""));
+    assert!(federation.wires.asked().is_empty(), "it goes no further");
+}
+
+#[tokio::test]
+async fn a_withdrawal_reaches_every_target_and_is_obeyed() {
+    let federation = Federation::of(&ALL).await;
+    let case = federation.case();
+    let mandate: StatementId = case["mandate"]["id"].as_str().unwrap().parse().unwrap();
+    federation.ask(HERE, case.clone()).await;
+    let told = federation
+        .node(HERE)
+        .withdraw(mandate, "家庭撤回授权", Duration::from_secs(2))
+        .await
+        .unwrap();
+    assert_eq!(told.len(), 4);
+    assert!(told.iter().all(|(_, outcome)| *outcome == Outcome::Answered), "{told:?}");
+    for node in ALL {
+        let store = federation.node(node).store();
+        let now = federation.clock.now();
+        assert!(store.is_withdrawn(code(HERE), mandate, now).await.unwrap(), "{node}");
+        assert!(
+            !store.is_withdrawn(code(THERE), mandate, now).await.unwrap(),
+            "it binds questions of the same node only"
+        );
+    }
+    let refused = federation.try_ask(HERE, case).await.unwrap_err();
+    assert!(matches!(refused, ExchangeError::Refused(Rule::MandateWithdrawn)));
+    let unknown = federation
+        .node(HERE)
+        .withdraw(StatementId::generate(morning()), "test", Duration::from_secs(1))
+        .await
+        .unwrap_err();
+    assert!(matches!(unknown, ExchangeError::NoSuchMandate));
+}
+
+#[tokio::test]
+async fn codes_that_are_no_node_and_suspended_nodes_are_said() {
+    let federation = Federation::of(&ALL).await;
+    let later = federation.clock.now().plus(Duration::from_secs(1));
+    let note = federation.notary.suspension_note(later, &[code(THERE)]);
+    federation.node(HERE).take_notes(vec![note], None).await.unwrap();
+    let mut case = federation.case();
+    case["scope"] = serde_json::json!({ "codes": [code(THERE), code(421_087)] });
+    let asked = federation.ask(HERE, case).await;
+    assert_eq!(outcome(&asked, THERE), Outcome::Suspended);
+    assert_eq!(outcome(&asked, 421_087), Outcome::UnknownNode);
+    assert!(!asked.merged.complete);
+}
+
+#[tokio::test]
+async fn a_suspended_node_is_not_answered() {
+    let federation = Federation::of(&ALL).await;
+    let like = federation.ask(HERE, federation.case()).await;
+    let run = federation.forge(HERE, &like, |_, _| ()).await;
+    let later = federation.clock.now().plus(Duration::from_secs(1));
+    let note = federation.notary.suspension_note(later, &[code(HERE)]);
+    federation.node(CITY).take_notes(vec![note], None).await.unwrap();
+    let problem = federation.hand_in(HERE, CITY, write_run(&run).as_bytes()).await;
+    assert_eq!(problem.unwrap_err(), ProblemKind::Suspended);
+}
+
+#[tokio::test]
+async fn a_changed_note_reaches_everybody_at_once() {
+    let federation = Federation::of(&ALL).await;
+    let later = federation.clock.now().plus(Duration::from_secs(1));
+    let note = federation.notary.suspension_note(later, &[]);
+    federation.node(THERE).take_notes(vec![note], None).await.unwrap();
+    let digest = federation.node(THERE).trust().digest();
+    for _ in 0..100 {
+        if ALL.iter().all(|node| federation.node(*node).trust().digest() == digest) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the note did not arrive");
+}
+
+#[tokio::test]
+async fn a_node_cut_off_catches_up_when_it_sees_another_digest() {
+    let federation = Federation::of(&ALL).await;
+    federation.wires.spoil(CITY, HERE, Fault::Down);
+    let later = federation.clock.now().plus(Duration::from_secs(1));
+    let note = federation.notary.registry_note(later);
+    federation.node(CITY).take_notes(vec![note], None).await.unwrap();
+    let digest = federation.node(CITY).trust().digest();
+    assert_ne!(federation.node(HERE).trust().digest(), digest);
+    federation.wires.mend();
+    let asked = federation.ask(HERE, federation.case()).await;
+    assert!(asked.merged.complete, "the replaced registry still counts for a day");
+    for _ in 0..100 {
+        if federation.node(HERE).trust().digest() == digest {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the notes were not fetched");
+}
+
+#[tokio::test]
+async fn a_clock_ahead_is_a_problem_and_no_statement() {
+    let federation = Federation::of(&ALL).await;
+    let like = federation.ask(HERE, federation.case()).await;
+    federation.clock.advance(Duration::from_secs(16 * 60));
+    let run = federation.forge(HERE, &like, |_, _| ()).await;
+    federation.clock.set(morning());
+    let problem = federation.hand_in(HERE, CITY, write_run(&run).as_bytes()).await;
+    assert_eq!(problem.unwrap_err(), ProblemKind::Clock);
+}
+
+#[tokio::test]
+async fn a_stranger_to_the_household_never_appears() {
+    let federation = Federation::of(&ALL).await;
+    let asked = federation.ask(HERE, federation.case()).await;
+    assert!(asked.merged.complete);
+    assert!(asked.merged.facts.is_empty(), "searched, found nothing");
+    let bytes = String::from_utf8(asked.merged.bytes()).unwrap();
+    assert!(!bytes.contains(STRANGER.number));
+}
