@@ -34,6 +34,10 @@ impl Json {
     }
 
     /// A text.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers pass what they show, by value or by reference"
+    )]
     pub fn text(text: impl ToString) -> Self {
         Self::Text(text.to_string())
     }

@@ -416,7 +416,7 @@ impl Store {
 
     async fn statements(&self, first: u64, count: u64) -> Result<Vec<Statement>, StoreError> {
         let number = i64::from(self.origin.number);
-        let rows: Result<Vec<(i64, Vec<u8>, Vec<u8>, String)>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT idx, entry, body, key FROM log WHERE number = $1 AND idx >= $2 AND idx < $3 ORDER BY idx")
+        let rows: Result<Vec<LogRow>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT idx, entry, body, key FROM log WHERE number = $1 AND idx >= $2 AND idx < $3 ORDER BY idx")
             .bind(number).bind(first.cast_signed()).bind((first + count).cast_signed()).fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))).collect());
         let mut statements = Vec::new();
         for (index, entry, body, key_name) in rows? {
@@ -544,6 +544,9 @@ impl Store {
         Ok(checkpoint)
     }
 }
+
+/// Index, entry, sealed body, name of the key.
+type LogRow = (i64, Vec<u8>, Vec<u8>, String);
 
 /// What a body's seal is bound to.
 fn place(number: i64, index: u64) -> String {
