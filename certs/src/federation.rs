@@ -1,29 +1,34 @@
-//! Plain operator's commands: found a federation in a directory, add nodes to it. The life of certificates by orders of two
-//! persons takes their place later; the notes and certificates that they make are the same.
+//! Plain operator's commands on a directory of files: found a federation, add nodes to it (`add`), keep notes and
+//! certificates fresh, suspend and revoke (`operate`). The life of certificates by orders of two persons takes their place
+//! later; the notes and certificates that they make are the same.
+//!
+//! `DIR/authority/` holds the authority's keys and all notes; `DIR/CODE/` is a node's own folder.
+
+mod add;
+mod operate;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sanku_catalogue::CategoryId;
-use sanku_federation_protocol::names::Origin;
-use sanku_federation_protocol::notes::{
-    Authority, Delegate, Delegation, LogRow, NodeRow, NodeState, RawNote, Registry, Revoked, Root, SealingRow, name,
-    sign,
-};
-use sanku_federation_protocol::seal::SealingKey;
+use sanku_federation_protocol::notes::{Authority, Delegate, Delegation, RawNote, Registry, Revoked, Root, name, sign};
 use sanku_tlog::{Hash, KeyType, SigningKey};
 use sanku_values::{DivisionCode, FederationName, Time};
 use zeroize::Zeroizing;
 
-use crate::keys::{KeyFiles, KeyStore, random, write_whole};
+use crate::CertsError;
+use crate::keys::{KeyFiles, KeyStore, write_whole};
+pub use crate::node_keys::notes_in;
+use crate::node_keys::notes_of;
 use crate::profile::{self, Issued};
-use crate::{CertsError, NodeKeys};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Life of a node's certificate.
+const LEAF_DAYS: i64 = 30;
 
 /// A node that is to be added.
 #[derive(Clone, Debug)]
@@ -63,9 +68,15 @@ impl Federation {
                 province.code
             )));
         }
-        let place = directory.join("authority");
+        split_endpoint(&province.endpoint)?;
+        let whole = directory.join("authority");
+        if whole.exists() {
+            return Err(CertsError::Exists(whole));
+        }
+        // Made beside its place and moved there whole: what an interruption leaves behind was never used by anybody.
+        let place = directory.join(".authority-unfinished");
         if place.exists() {
-            return Err(CertsError::Exists(place));
+            std::fs::remove_dir_all(&place).map_err(|error| CertsError::file(&place, &error))?;
         }
         let keys = KeyFiles::create(&place.join("keys"), &place.join("key-file"))?;
         let note_key = |name: String, kind| {
@@ -135,12 +146,11 @@ impl Federation {
             format!("{federation}\n{}\n{fingerprint}\n", province.code).as_bytes(),
             0o644,
         )?;
-        let this = Self {
-            directory: directory.to_owned(),
-            keys,
-            name: federation.clone(),
-            fingerprint,
-        };
+        std::fs::rename(&place, &whole).map_err(|error| CertsError::file(&whole, &error))?;
+        std::fs::File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|error| CertsError::file(directory, &error))?;
+        let this = Self::open(directory)?;
         this.add(province, now)?;
         Ok(this)
     }
@@ -176,156 +186,6 @@ impl Federation {
         Ok(RawNote::parse(&bytes)?.content()?)
     }
 
-    /// Adds a node: its keys and certificate, its row in the registry; every node's folder gets the new notes.
-    pub fn add(&self, new: NewNode, now: Time) -> Result<PathBuf, CertsError> {
-        let mut registry = self.registry()?;
-        if registry.node(new.code).is_some() {
-            return Err(CertsError::Make(format!(
-                "{} 已在联邦中 is in the federation already",
-                new.code
-            )));
-        }
-        let (host, _) = new
-            .endpoint
-            .rsplit_once(':')
-            .filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-            .ok_or_else(|| CertsError::Make(format!("{} 不是 地址:端口 is not HOST:PORT", new.endpoint)))?;
-        let folder = self.directory.join(new.code.to_string());
-        let keys = KeyFiles::create(&folder.join("keys"), &folder.join("key-file"))?;
-        let origin = Origin {
-            federation: self.name.clone(),
-            node: new.code,
-            number: 1,
-        };
-        let make = |error: sanku_tlog::NoteError| CertsError::Make(error.to_string());
-        let log = SigningKey::generate(&origin.to_string(), KeyType::Ed25519).map_err(make)?;
-        let witness = SigningKey::generate(&format!("{}/witness/{}", self.name, new.code), KeyType::CosignatureV1)
-            .map_err(make)?;
-        let sealing = random::<32>()?;
-        let public = SealingKey::new(*sealing)
-            .public()
-            .map_err(|error| CertsError::Make(error.to_string()))?;
-        let issued = profile::node(&self.name, new.code, &[host.to_owned()], &self.authority()?, now, 30)?;
-        for (name, bytes) in [
-            ("log", log.seed().as_slice()),
-            ("witness", witness.seed()),
-            ("sealing", sealing.as_slice()),
-            ("tls", &issued.key),
-            ("storage", random::<32>()?.as_slice()),
-            ("index", random::<32>()?.as_slice()),
-        ] {
-            keys.keep(name, bytes)?;
-        }
-        self.keep_chain(&folder, &issued)?;
-
-        let until = now.plus(DAY * 365);
-        let earlier = now.minus(Duration::from_secs(60));
-        let mut categories = new.categories;
-        if categories.is_empty() {
-            categories = sanku_catalogue::Catalogue::current()
-                .categories()
-                .iter()
-                .map(|category| category.id.clone())
-                .collect();
-        }
-        categories.sort();
-        categories.dedup();
-        registry.nodes.push(NodeRow {
-            code: new.code,
-            name: new.name,
-            state: NodeState::Active,
-            endpoints: vec![new.endpoint],
-            logs: vec![LogRow {
-                number: 1,
-                key: log.verifier().clone(),
-                from: earlier,
-                until,
-                final_size: None,
-            }],
-            witness_keys: vec![Delegate {
-                key: witness.verifier().clone(),
-                from: earlier,
-                until,
-            }],
-            sealing_keys: vec![SealingRow {
-                key: public,
-                from: earlier,
-                until,
-            }],
-            categories,
-            formats: vec![1],
-            order: None,
-        });
-        self.publish(registry, now)?;
-        Ok(folder)
-    }
-
-    /// Publishes a registry and hands all notes to every node's folder.
-    pub fn publish(&self, mut registry: Registry, now: Time) -> Result<(), CertsError> {
-        registry.nodes.sort_by_key(|row| row.code);
-        registry.not_after = now.plus(DAY * 60);
-        registry.grace_until = now.plus(DAY * 90);
-        let publisher = self.note_key("publisher", &name::registry(&self.name))?;
-        let notes = self.directory.join("authority/notes");
-        let before = std::fs::read(notes.join("registry.note"))
-            .ok()
-            .and_then(|bytes| RawNote::parse(&bytes).ok())
-            .map_or(0, |note| note.number);
-        let number = Time::from_millis(now.millis().max(before.cast_signed() + 1));
-        keep_note(
-            &notes,
-            "registry",
-            &sign(&name::registry(&self.name), number, &registry, &publisher)?,
-        )?;
-        for row in &registry.nodes {
-            self.hand_out(row.code)?;
-        }
-        Ok(())
-    }
-
-    /// Copies every note into a node's folder.
-    fn hand_out(&self, code: DivisionCode) -> Result<(), CertsError> {
-        let notes = self.directory.join("authority/notes");
-        let folder = self.directory.join(code.to_string());
-        if !folder.exists() {
-            return Ok(());
-        }
-        for entry in std::fs::read_dir(&notes).map_err(|error| CertsError::file(&notes, &error))? {
-            let path = entry.map_err(|error| CertsError::file(&notes, &error))?.path();
-            if let Some(file) = path
-                .file_name()
-                .filter(|_| path.extension().is_some_and(|extension| extension == "note"))
-            {
-                let bytes = std::fs::read(&path).map_err(|error| CertsError::file(&path, &error))?;
-                write_whole(&folder.join("notes").join(file), &bytes, 0o644)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Changes an authority's list of revocations and hands it out.
-    pub fn revise_revoked(&self, change: impl FnOnce(&mut Revoked), now: Time) -> Result<(), CertsError> {
-        let province = self.province()?;
-        let notes = self.directory.join("authority/notes");
-        let file = format!("revoked-{province}");
-        let path = notes.join(format!("{file}.note"));
-        let before = RawNote::parse(&std::fs::read(&path).map_err(|error| CertsError::file(&path, &error))?)?;
-        let mut list: Revoked = before.content()?;
-        change(&mut list);
-        list.next = now.plus(DAY);
-        let key = self.note_key("authority-note", &name::revoked(&self.name, province))?;
-        let number = Time::from_millis(now.millis().max(before.number.cast_signed() + 1));
-        keep_note(
-            &notes,
-            &file,
-            &sign(&name::revoked(&self.name, province), number, &list, &key)?,
-        )?;
-        for row in self.registry()?.nodes {
-            self.hand_out(row.code)?;
-        }
-        Ok(())
-    }
-
     fn province(&self) -> Result<DivisionCode, CertsError> {
         let file = self.directory.join("authority/federation");
         let text = std::fs::read_to_string(&file).map_err(|error| CertsError::file(&file, &error))?;
@@ -335,7 +195,7 @@ impl Federation {
             .ok_or_else(|| CertsError::NoFederation(self.directory.clone()))
     }
 
-    fn note_key(&self, file: &str, name: &str) -> Result<SigningKey, CertsError> {
+    pub(crate) fn note_key(&self, file: &str, name: &str) -> Result<SigningKey, CertsError> {
         let seed: Zeroizing<[u8; 32]> = Zeroizing::new(
             self.keys
                 .load(file)?
@@ -346,7 +206,7 @@ impl Federation {
         SigningKey::from_seed(name, KeyType::Ed25519, *seed).map_err(|error| CertsError::Make(error.to_string()))
     }
 
-    fn authority(&self) -> Result<Issued, CertsError> {
+    pub(crate) fn authority(&self) -> Result<Issued, CertsError> {
         let path = self.directory.join("authority/notes/delegation.note");
         let bytes = std::fs::read(&path).map_err(|error| CertsError::file(&path, &error))?;
         let delegation: Delegation = RawNote::parse(&bytes)?.content()?;
@@ -371,6 +231,23 @@ impl Federation {
     }
 }
 
+/// Host and port of an endpoint.
+fn split_endpoint(endpoint: &str) -> Result<(&str, u16), CertsError> {
+    let bad = || CertsError::Endpoint(endpoint.to_owned());
+    let (host, port) = endpoint.rsplit_once(':').ok_or_else(bad)?;
+    let host = match host.strip_prefix('[') {
+        Some(address) => address.strip_suffix(']').ok_or_else(bad)?,
+        None if host.contains(':') => return Err(bad()),
+        None => host,
+    };
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-.:".contains(&octet);
+    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(bad)?;
+    if host.is_empty() || !host.bytes().all(plain) {
+        return Err(bad());
+    }
+    Ok((host, port))
+}
+
 fn pem(label: &str, der: &[u8]) -> String {
     let encoded = STANDARD.encode(der);
     let lines: Vec<_> = encoded.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
@@ -383,69 +260,4 @@ fn keep_note(directory: &Path, file: &str, note: &sanku_tlog::SignedNote) -> Res
         note.to_string().as_bytes(),
         0o644,
     )
-}
-
-impl NodeKeys {
-    /// Loads a node's keys and chain from its folder.
-    pub fn load(
-        folder: &Path,
-        federation: &FederationName,
-        code: DivisionCode,
-        log_number: u32,
-    ) -> Result<Self, CertsError> {
-        let keys = KeyFiles::open(&folder.join("keys"), &folder.join("key-file"))?;
-        let fixed = |name: &str| -> Result<Zeroizing<[u8; 32]>, CertsError> {
-            Ok(Zeroizing::new(
-                keys.load(name)?
-                    .as_slice()
-                    .try_into()
-                    .map_err(|_| CertsError::Key(name.into()))?,
-            ))
-        };
-        let origin = Origin {
-            federation: federation.clone(),
-            node: code,
-            number: log_number,
-        };
-        let log = SigningKey::from_seed(&origin.to_string(), KeyType::Ed25519, *fixed("log")?)
-            .map_err(|error| CertsError::Make(error.to_string()))?;
-        let path = folder.join("certs/chain.pem");
-        let text = std::fs::read(&path).map_err(|error| CertsError::file(&path, &error))?;
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(&text)
-            .collect::<Result<_, _>>()
-            .map_err(|_| CertsError::Key(path.clone()))?;
-        if chain.is_empty() {
-            return Err(CertsError::Key(path));
-        }
-        let tls = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(keys.load("tls")?.to_vec()));
-        let provider = rustls::crypto::ring::default_provider();
-        let signing = provider
-            .key_provider
-            .load_private_key(tls.clone_key())
-            .map_err(|_| CertsError::Key(folder.join("keys/tls.key")))?;
-        let certified = rustls::sign::CertifiedKey::new(chain.clone(), signing);
-        certified.keys_match().map_err(|_| CertsError::Pair(path))?;
-        Ok(Self {
-            origin,
-            log,
-            sealing: SealingKey::new(*fixed("sealing")?),
-            storage: fixed("storage")?,
-            index: fixed("index")?,
-            tls,
-            chain,
-        })
-    }
-}
-
-/// Every note in a node's folder.
-pub fn notes_in(folder: &Path) -> Result<Vec<Vec<u8>>, CertsError> {
-    let directory = folder.join("notes");
-    let mut notes = Vec::new();
-    for entry in std::fs::read_dir(&directory).map_err(|error| CertsError::file(&directory, &error))? {
-        let path = entry.map_err(|error| CertsError::file(&directory, &error))?.path();
-        if path.extension().is_some_and(|extension| extension == "note") {
-            notes.push(std::fs::read(&path).map_err(|error| CertsError::file(&path, &error))?);
-        }
-    }
-    Ok(notes)
 }

@@ -63,7 +63,7 @@ impl KeyFiles {
     /// # Errors
     /// If the key file may be read by others, with the command that mends it.
     pub fn open(directory: &Path, key_file: &Path) -> Result<Self, CertsError> {
-        let text = Zeroizing::new(read_private(key_file)?);
+        let text = read_private(key_file)?;
         let secret = Zeroizing::new(
             STANDARD
                 .decode(text.trim())
@@ -80,6 +80,52 @@ impl KeyFiles {
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(format!("{name}.key"))
+    }
+
+    /// The key of this name, made and kept if there is none yet: what an interrupted command made is used again.
+    pub(crate) fn load_or_make(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Result<Zeroizing<Vec<u8>>, CertsError>,
+    ) -> Result<Zeroizing<Vec<u8>>, CertsError> {
+        if !self.holds(name) {
+            self.keep(name, &make()?)?;
+        }
+        self.load(name)
+    }
+
+    /// Whether there is a key of this name.
+    pub(crate) fn holds(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+
+    /// Puts a renewed key in the place of another: only for TLS keys, which nothing needs once their certificate is gone.
+    pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), CertsError> {
+        write_whole(&self.path(name), self.sealed(name, bytes)?.as_bytes(), 0o600)
+    }
+
+    /// Removes a key that stands under another name too.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), CertsError> {
+        let path = self.path(name);
+        std::fs::remove_file(&path).map_err(|error| CertsError::file(&path, &error))?;
+        sync_directory(&path)
+    }
+
+    /// A key file's text.
+    fn sealed(&self, name: &str, bytes: &[u8]) -> Result<String, CertsError> {
+        let nonce = random::<NONCE_LEN>()?;
+        let mut sealed = bytes.to_vec();
+        self.sealing_key(name)?
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(name.as_bytes()),
+                &mut sealed,
+            )
+            .map_err(|_| CertsError::Random)?;
+        Ok(format!(
+            "{HEADER}\n{}\n",
+            STANDARD.encode([nonce.as_slice(), &sealed].concat())
+        ))
     }
 
     fn sealing_key(&self, name: &str) -> Result<LessSafeKey, CertsError> {
@@ -123,58 +169,70 @@ impl KeyStore for KeyFiles {
     }
 
     fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), CertsError> {
-        let nonce = random::<NONCE_LEN>()?;
-        let mut sealed = bytes.to_vec();
-        self.sealing_key(name)?
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(*nonce),
-                Aad::from(name.as_bytes()),
-                &mut sealed,
-            )
-            .map_err(|_| CertsError::Random)?;
-        let text = format!("{HEADER}\n{}\n", STANDARD.encode([nonce.as_slice(), &sealed].concat()));
-        write_new(&self.path(name), text.as_bytes())
+        write_new(&self.path(name), self.sealed(name, bytes)?.as_bytes())
     }
 }
 
 /// Reads a file that only its owner may read.
-fn read_private(path: &Path) -> Result<String, CertsError> {
+fn read_private(path: &Path) -> Result<Zeroizing<String>, CertsError> {
     let file = std::fs::metadata(path).map_err(|error| CertsError::file(path, &error))?;
     if file.permissions().mode() & 0o077 != 0 {
         return Err(CertsError::Permissions(path.to_owned()));
     }
-    std::fs::read_to_string(path).map_err(|error| CertsError::file(path, &error))
+    std::fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .map_err(|error| CertsError::file(path, &error))
 }
 
-/// Writes a private file that is not there yet.
+/// Writes a private file that is not there yet. A link, unlike a rename, never takes another file's place.
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), CertsError> {
-    if path.exists() {
-        return Err(CertsError::Exists(path.to_owned()));
+    let young = write_young(path, bytes, 0o600)?;
+    let linked = std::fs::hard_link(&young, path);
+    let _ = std::fs::remove_file(&young);
+    match linked {
+        Ok(()) => sync_directory(path),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(CertsError::Exists(path.to_owned())),
+        Err(error) => Err(CertsError::file(path, &error)),
     }
-    write_whole(path, bytes, 0o600)
 }
 
 /// Writes a file whole or not at all: temporary file, fsync, rename, fsync of the directory.
 pub fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CertsError> {
+    let young = write_young(path, bytes, mode)?;
+    std::fs::rename(&young, path).map_err(|error| CertsError::file(path, &error))?;
+    sync_directory(path)
+}
+
+/// A synced temporary file beside a path, of this process alone.
+fn write_young(path: &Path, bytes: &[u8], mode: u32) -> Result<PathBuf, CertsError> {
     let wrong = |error: std::io::Error| CertsError::file(path, &error);
-    let directory = path.parent().unwrap_or_else(|| Path::new("."));
+    let directory = directory_of(path);
     std::fs::create_dir_all(directory).map_err(wrong)?;
-    let young = directory.join(format!(
-        ".{}.new",
-        path.file_name().unwrap_or_default().to_string_lossy()
-    ));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let young = directory.join(format!(".{name}.{}.new", std::process::id()));
+    // What an earlier process of the same number left behind may have other permissions.
+    let _ = std::fs::remove_file(&young);
     let mut file = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(mode)
         .open(&young)
         .map_err(wrong)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(wrong)?;
-    std::fs::rename(&young, path).map_err(wrong)?;
-    File::open(directory)
+    Ok(young)
+}
+
+fn sync_directory(path: &Path) -> Result<(), CertsError> {
+    File::open(directory_of(path))
         .and_then(|directory| directory.sync_all())
-        .map_err(wrong)
+        .map_err(|error| CertsError::file(path, &error))
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 #[cfg(test)]
@@ -194,6 +252,49 @@ mod tests {
         std::fs::copy(&file, place.path().join("keys/other.key")).unwrap();
         assert!(keys.load("other").is_err(), "a key is bound to its name");
         std::fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(keys.load("log"), Err(CertsError::Permissions(_))));
+        let refused = keys.load("log").unwrap_err();
+        assert!(
+            refused.to_string().contains(&format!("chmod 600 {}", file.display())),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn keys_open_with_their_key_file_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let keys = KeyFiles::create(&place.path().join("keys"), &place.path().join("key-file")).unwrap();
+        keys.keep("log", b"a secret").unwrap();
+        KeyFiles::create(&place.path().join("others"), &place.path().join("another-key-file")).unwrap();
+        let wrong = KeyFiles::open(&place.path().join("keys"), &place.path().join("another-key-file")).unwrap();
+        assert!(matches!(wrong.load("log"), Err(CertsError::Key(_))));
+        std::fs::set_permissions(place.path().join("key-file"), Permissions::from_mode(0o644)).unwrap();
+        let open = KeyFiles::open(&place.path().join("keys"), &place.path().join("key-file"));
+        assert!(matches!(open, Err(CertsError::Permissions(_))));
+    }
+
+    #[test]
+    fn a_file_is_written_with_its_mode_and_leaves_nothing_beside_it() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("secret");
+        write_whole(&file, b"one", 0o600).unwrap();
+        write_whole(&file, b"two", 0o600).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"two");
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_changed_octet_of_a_key_file_opens(at in 0_usize..60, bit in 0_u8..8) {
+            let place = tempfile::tempdir().unwrap();
+            let keys = KeyFiles::create(&place.path().join("keys"), &place.path().join("key-file")).unwrap();
+            keys.keep("log", &[7; 32]).unwrap();
+            let text = keys.sealed("log", &[7; 32]).unwrap();
+            let encoded = text.strip_prefix(HEADER).unwrap().trim();
+            let mut sealed = STANDARD.decode(encoded).unwrap();
+            sealed[at] ^= 1 << bit;
+            write_whole(&keys.path("log"), format!("{HEADER}\n{}\n", STANDARD.encode(&sealed)).as_bytes(), 0o600).unwrap();
+            proptest::prop_assert!(keys.load("log").is_err());
+        }
     }
 }

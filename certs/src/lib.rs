@@ -5,19 +5,17 @@
 
 pub mod federation;
 pub mod keys;
+mod node_keys;
 pub mod profile;
 pub mod verify;
 
 use std::path::{Path, PathBuf};
 
 pub use federation::{Federation, NewNode};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use sanku_federation_protocol::names::Origin;
+pub use node_keys::NodeKeys;
 use sanku_federation_protocol::notes::NoteRefused;
-use sanku_federation_protocol::seal::SealingKey;
-use sanku_tlog::SigningKey;
+use sanku_values::DivisionCode;
 pub use verify::{PeerIdentity, Refused, verify_chain};
-use zeroize::Zeroizing;
 
 /// Why keys or certificates cannot be made or used.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +38,18 @@ pub enum CertsError {
     /// The directory holds no federation.
     #[error("{path} 中没有联邦 holds no federation; found one: sanku federation init {path}", path = .0.display())]
     NoFederation(PathBuf),
+    /// The node is in the federation already.
+    #[error("{0} 已在联邦中，未作更改 is in the federation already; nothing was changed")]
+    AlreadyMember(DivisionCode),
+    /// The node is not in the federation, or left it.
+    #[error("{0} 不在联邦中 is not in the federation; add it first: sanku federation add {0}")]
+    NotMember(DivisionCode),
+    /// The code does not belong to the federation's province.
+    #[error("{0} 不属于 {1} does not lie below the federation's province {1}")]
+    OutsideProvince(DivisionCode, DivisionCode),
+    /// Not an address.
+    #[error("{0} 不是 地址:端口 is not HOST:PORT, as in 127.0.0.1:7443 or [::1]:7443")]
+    Endpoint(String),
     /// A certificate or note cannot be made.
     #[error("{0}")]
     Make(String),
@@ -54,29 +64,5 @@ pub enum CertsError {
 impl CertsError {
     fn file(path: &Path, error: &std::io::Error) -> Self {
         Self::File(path.to_owned(), error.to_string())
-    }
-}
-
-/// A node's keys, by purpose, never shared. `Debug` shows nothing.
-pub struct NodeKeys {
-    /// The log that the log's key signs.
-    pub origin: Origin,
-    /// Signs the log.
-    pub log: SigningKey,
-    /// Opens what is sealed to this node.
-    pub sealing: SealingKey,
-    /// Wraps data keys.
-    pub storage: Zeroizing<[u8; 32]>,
-    /// Makes the blind index and pseudonyms.
-    pub index: Zeroizing<[u8; 32]>,
-    /// Signs TLS handshakes.
-    pub tls: PrivateKeyDer<'static>,
-    /// Certificates, leaf first.
-    pub chain: Vec<CertificateDer<'static>>,
-}
-
-impl std::fmt::Debug for NodeKeys {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "NodeKeys({})", self.origin)
     }
 }

@@ -78,20 +78,36 @@ pub fn authority(
     })
 }
 
-/// A node's certificate: P-256, 30 days, one URI SAN with its code, its endpoint as DNS or IP SAN.
+/// A fresh key for TLS: P-256, PKCS #8.
+pub fn node_key() -> Result<Zeroizing<Vec<u8>>, CertsError> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| made(&error))?;
+    Ok(Zeroizing::new(key.serialize_der()))
+}
+
+/// A node's certificate over its key (PKCS #8): `life_days` long, one URI SAN with its code, its endpoints as DNS or IP
+/// SANs.
 pub fn node(
     federation: &FederationName,
     code: DivisionCode,
     hosts: &[String],
+    key: &[u8],
     authority: &Issued,
-    now: Time,
-    life_days: i64,
+    (now, life_days): (Time, i64),
 ) -> Result<Issued, CertsError> {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| made(&error))?;
+    issue(&node_params(federation, code, hosts, (now, life_days))?, key, authority)
+}
+
+/// What a node's certificate says.
+pub(crate) fn node_params(
+    federation: &FederationName,
+    code: DivisionCode,
+    hosts: &[String],
+    (now, life_days): (Time, i64),
+) -> Result<CertificateParams, CertsError> {
     let mut params = params(&format!("{federation} node {code}"), now, life_days)?;
     let text = |text: &str| {
         text.try_into()
-            .map_err(|_| CertsError::Make("a name that is not ASCII".to_owned()))
+            .map_err(|_| CertsError::Make(format!("{text}: 名称须为 ASCII a name that is not ASCII")))
     };
     params.subject_alt_names = vec![SanType::URI(text(&format!("spiffe://{federation}/node/{code}"))?)];
     for host in hosts {
@@ -104,11 +120,17 @@ pub fn node(
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+/// Issues what was decided, over a key.
+pub(crate) fn issue(params: &CertificateParams, key: &[u8], authority: &Issued) -> Result<Issued, CertsError> {
+    let pair = KeyPair::try_from(key).map_err(|error| made(&error))?;
     let certificate = params
-        .signed_by(&key, &issuer(authority)?)
+        .signed_by(&pair, &issuer(authority)?)
         .map_err(|error| made(&error))?;
     Ok(Issued {
-        key: Zeroizing::new(key.serialize_der()),
+        key: Zeroizing::new(key.to_vec()),
         certificate: certificate.der().to_vec(),
     })
 }

@@ -1,19 +1,23 @@
 //! The strict verifier, on top of webpki: the same code at the peer port in both directions.
 //!
-//! webpki accepts expired roots, leaves without the right key usage, and more; a closed federation needs its own profile.
+//! webpki accepts expired roots, leaves without the right key usage, and builds its own path through whatever was sent; a
+//! closed federation needs its own rules ([`rules`]) on each certificate and on each link of the chain as it was sent.
+//! Issuance proofs will be judged beside the delegation, once authorities make them.
+
+mod rules;
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{CertificateError, RootCertStore};
+use sanku_federation_protocol::notes::{Authority, Root};
 use sanku_federation_protocol::problem::ProblemKind;
 use sanku_federation_protocol::trust::Trust;
 use sanku_values::{DivisionCode, Time};
-use x509_parser::prelude::*;
-
-/// Longest life of a node's certificate, with the five minutes that it begins earlier.
-const LONGEST_LIFE_SECONDS: i64 = 31 * 24 * 3600;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Who is on the other end, by a certificate that holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +30,22 @@ pub struct PeerIdentity {
     pub not_after: Time,
 }
 
+impl PeerIdentity {
+    /// Judges the peer again, at each request: its certificate's life and the notes as they are now.
+    ///
+    /// # Errors
+    /// `peer_cert_expired`, `revoked`, `suspended` or `not_member`.
+    pub fn judge(&self, trust: &Trust, now: Time) -> Result<(), ProblemKind> {
+        if self.not_after < now {
+            return Err(ProblemKind::PeerCertExpired);
+        }
+        if trust.is_revoked_serial(self.code, &self.serial) {
+            return Err(ProblemKind::Revoked);
+        }
+        trust.judge_member(self.code)
+    }
+}
+
 /// Why a chain is refused: a stable code and words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {detail}")]
@@ -36,6 +56,18 @@ pub struct Refused {
     pub detail: String,
 }
 
+impl Refused {
+    /// What a node says of a peer that it refuses for this reason.
+    pub fn problem(&self) -> ProblemKind {
+        match self.code {
+            "expired" => ProblemKind::PeerCertExpired,
+            "revoked" => ProblemKind::Revoked,
+            "suspended" => ProblemKind::Suspended,
+            _ => ProblemKind::NotMember,
+        }
+    }
+}
+
 fn refuse(code: &'static str, detail: impl Into<String>) -> Refused {
     Refused {
         code,
@@ -43,7 +75,10 @@ fn refuse(code: &'static str, detail: impl Into<String>) -> Refused {
     }
 }
 
-/// Judges a chain, leaf first, as the peer port does.
+/// Judges a chain, leaf first, as the peer port does. The root is not part of it: it comes from the root note.
+///
+/// # Errors
+/// The first rule that does not hold.
 pub fn verify_chain(chain: &[CertificateDer<'_>], trust: &Trust, now: Time) -> Result<PeerIdentity, Refused> {
     let root = trust
         .root()
@@ -54,171 +89,174 @@ pub fn verify_chain(chain: &[CertificateDer<'_>], trust: &Trust, now: Time) -> R
     if chain.len() > 3 {
         return Err(refuse("too_deep", "证书链超过三级 the chain is deeper than three"));
     }
-    let mut roots = RootCertStore::empty();
-    for text in &root.certificates {
-        let der = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text)
-            .map_err(|_| refuse("bad_root", "the root note holds no certificate"))?;
-        let (_, certificate) =
-            X509Certificate::from_der(&der).map_err(|_| refuse("bad_root", "the root note holds no certificate"))?;
-        // webpki does not look at the validity of what it trusts.
-        if within(&certificate, now) {
-            roots
-                .add(CertificateDer::from(der))
-                .map_err(|_| refuse("bad_root", "the root note holds no certificate"))?;
-        }
+    let roots = roots(root, now)?;
+    by_webpki(leaf, intermediates, &roots, now)?;
+    let certificates = chain.iter().map(|der| read(der)).collect::<Result<Vec<_>, _>>()?;
+    linked(&certificates, &roots)?;
+    let identity = rules::leaf(&certificates[0], trust.federation())?;
+    let authorities = delegated(intermediates, trust, now)?;
+    for (authority, certificate) in authorities.iter().zip(&certificates[1..]) {
+        rules::authority(certificate, authority.code)?;
     }
-    if roots.is_empty() {
-        return Err(refuse(
-            "root_expired",
-            "根证书已过期 the root's certificate has expired",
-        ));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let webpki = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .map_err(|error| refuse("bad_root", error.to_string()))?;
-    let time = UnixTime::since_unix_epoch(std::time::Duration::from_millis(now.millis().unsigned_abs()));
-    webpki
-        .verify_client_cert(leaf, intermediates, time)
-        .map_err(|error| match error {
-            rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-                refuse("expired", "证书已过期 a certificate has expired")
-            }
-            rustls::Error::InvalidCertificate(
-                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-            ) => refuse("not_valid_yet", "证书尚未生效 a certificate is not valid yet"),
-            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                refuse("unknown_issuer", "不是本联邦签发 not issued by this federation")
-            }
-            other => refuse("bad_chain", other.to_string()),
-        })?;
-    let identity = leaf_profile(leaf, trust)?;
-    issued_by_authority(identity.code, intermediates, trust, now)?;
-    trust
-        .judge_member(identity.code)
-        .map_err(|kind| refuse(kind.as_str(), kind.title()))?;
-    if trust.is_revoked_serial(identity.code, &identity.serial) {
-        return Err(refuse(ProblemKind::Revoked.as_str(), ProblemKind::Revoked.title()));
-    }
+    within_subtrees(identity.code, &authorities)?;
+    identity.judge(trust, now).map_err(|kind| match kind {
+        ProblemKind::PeerCertExpired => refuse("expired", "证书已过期 the certificate has expired"),
+        kind => refuse(kind.as_str(), kind.title()),
+    })?;
     Ok(identity)
 }
 
-fn within(certificate: &X509Certificate<'_>, now: Time) -> bool {
-    let seconds = now.millis() / 1000;
-    certificate.validity().not_before.timestamp() <= seconds && seconds <= certificate.validity().not_after.timestamp()
+/// The root's certificates that are good now: webpki does not look at the life of what it trusts.
+fn roots(root: &Root, now: Time) -> Result<Vec<CertificateDer<'static>>, Refused> {
+    let bad = || {
+        refuse(
+            "bad_root",
+            "根公告中的证书不成立 the root note holds no certificate of a root",
+        )
+    };
+    let (mut good, mut later) = (Vec::new(), false);
+    for text in &root.certificates {
+        let der = CertificateDer::from(STANDARD.decode(text).map_err(|_| bad())?);
+        let certificate = read(&der).map_err(|_| bad())?;
+        rules::root(&certificate)?;
+        if rules::within(&certificate, now) {
+            good.push(der);
+        } else {
+            later |= certificate.validity().not_before.timestamp() > now.millis() / 1000;
+        }
+    }
+    if good.is_empty() && later {
+        Err(refuse(
+            "not_valid_yet",
+            "根证书尚未生效 the root's certificate is not valid yet",
+        ))
+    } else if good.is_empty() {
+        Err(refuse(
+            "root_expired",
+            "根证书已过期 the root's certificate has expired",
+        ))
+    } else {
+        Ok(good)
+    }
 }
 
-/// The leaf's own profile.
-fn leaf_profile(der: &CertificateDer<'_>, trust: &Trust) -> Result<PeerIdentity, Refused> {
-    let profile = |detail: &str| refuse("profile", detail);
-    let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| profile("it cannot be read"))?;
-    if !rest.is_empty() {
-        return Err(profile("bytes are left over"));
-    }
-    let names = certificate
-        .subject_alternative_name()
-        .map_err(|_| profile("SANs that cannot be read"))?
-        .ok_or_else(|| profile("no SAN"))?;
-    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => Some(*uri),
-        _ => None,
-    });
-    let (Some(uri), None) = (uris.next(), uris.next()) else {
-        return Err(profile("not exactly one URI SAN"));
-    };
-    let code = uri
-        .strip_prefix("spiffe://")
-        .and_then(|rest| rest.strip_prefix(trust.federation().as_str()))
-        .and_then(|rest| rest.strip_prefix("/node/"))
-        .and_then(|code| code.parse().ok())
-        .ok_or_else(|| profile("the URI SAN names no node of this federation"))?;
-    let usage = certificate
-        .key_usage()
-        .map_err(|_| profile("key usage"))?
-        .ok_or_else(|| profile("no key usage"))?;
-    if !usage.critical || usage.value.flags != 1 {
-        return Err(profile("key usage is not digitalSignature alone, critical"));
-    }
-    let extended = certificate
-        .extended_key_usage()
-        .map_err(|_| profile("extended key usage"))?
-        .ok_or_else(|| profile("no extended key usage"))?
-        .value;
-    let exact = extended.server_auth
-        && extended.client_auth
-        && !extended.any
-        && !extended.code_signing
-        && !extended.email_protection
-        && !extended.time_stamping
-        && !extended.ocsp_signing
-        && extended.other.is_empty();
-    if !exact {
-        return Err(profile("extended key usage is not serverAuth and clientAuth"));
-    }
-    if certificate.is_ca() {
-        return Err(profile("a leaf that is an authority"));
-    }
-    let validity = certificate.validity();
-    if validity.not_after.timestamp() - validity.not_before.timestamp() > LONGEST_LIFE_SECONDS {
-        return Err(profile("it lives longer than 31 days"));
-    }
-    let serial = certificate.raw_serial();
-    if serial.len() != 16 {
-        return Err(profile("the serial is not of 16 octets"));
-    }
-    let has = |wanted: &dyn Fn(&ParsedExtension<'_>) -> bool| {
-        certificate
-            .extensions()
-            .iter()
-            .any(|extension| wanted(extension.parsed_extension()))
-    };
-    if !has(&|extension| matches!(extension, ParsedExtension::AuthorityKeyIdentifier(_)))
-        || !has(&|extension| matches!(extension, ParsedExtension::SubjectKeyIdentifier(_)))
-    {
-        return Err(profile("no authority or subject key identifier"));
-    }
-    Ok(PeerIdentity {
-        code,
-        serial: hex::encode(serial),
-        not_after: Time::from_millis(validity.not_after.timestamp() * 1000),
-    })
-}
-
-/// An authority of the delegation issued it, for a code below its own or its own node.
-fn issued_by_authority(
-    code: DivisionCode,
+fn by_webpki(
+    leaf: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
-    trust: &Trust,
+    roots: &[CertificateDer<'static>],
     now: Time,
 ) -> Result<(), Refused> {
+    let mut store = RootCertStore::empty();
+    for root in roots {
+        store
+            .add(root.clone())
+            .map_err(|error| refuse("bad_root", error.to_string()))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    // No list of revocations: revocation is the notes', which are never absent and have dates.
+    let webpki = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider)
+        .build()
+        .map_err(|error| refuse("bad_root", error.to_string()))?;
+    let time = UnixTime::since_unix_epoch(std::time::Duration::from_millis(now.millis().unsigned_abs()));
+    let said = |error| match error {
+        rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            refuse("expired", "证书已过期 a certificate has expired")
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => refuse("not_valid_yet", "证书尚未生效 a certificate is not valid yet"),
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            refuse("unknown_issuer", "不是本联邦签发 not issued by this federation")
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::BadSignature | CertificateError::UnsupportedSignatureAlgorithmContext { .. },
+        ) => refuse("bad_signature", "签名不成立 a signature does not hold"),
+        other => refuse("bad_chain", other.to_string()),
+    };
+    webpki
+        .verify_client_cert(leaf, intermediates, time)
+        .map(drop)
+        .map_err(said)
+}
+
+fn read<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Refused> {
+    match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        Ok(_) => Err(refuse("malformed", "bytes are left over behind a certificate")),
+        Err(_) => Err(refuse("malformed", "证书无法读取 a certificate cannot be read")),
+    }
+}
+
+/// Each certificate was issued by the next one as sent, the last by a root. webpki would also find a path through
+/// intermediates in another order, and the subtree rule would then judge an authority that did not issue the leaf.
+fn linked(chain: &[X509Certificate<'_>], roots: &[CertificateDer<'_>]) -> Result<(), Refused> {
+    let not = || {
+        refuse(
+            "unknown_issuer",
+            "证书链不相连 a certificate was not issued by the next in the chain",
+        )
+    };
+    for pair in chain.windows(2) {
+        if !rules::issued_by(&pair[0], &pair[1]) {
+            return Err(not());
+        }
+    }
+    let last = chain.last().ok_or_else(not)?;
+    for root in roots {
+        if rules::issued_by(last, &read(root)?) {
+            return Ok(());
+        }
+    }
+    Err(not())
+}
+
+/// The delegation's row of every authority in the chain, each in force.
+fn delegated<'a>(
+    intermediates: &[CertificateDer<'_>],
+    trust: &'a Trust,
+    now: Time,
+) -> Result<Vec<&'a Authority>, Refused> {
     let delegation = trust
         .delegation()
         .ok_or_else(|| refuse("no_notes", "没有授权公告 no delegation is at hand"))?;
-    let issuer = intermediates
-        .first()
-        .ok_or_else(|| refuse("unknown_issuer", "no authority's certificate"))?;
-    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, issuer);
-    let authority = delegation
-        .authorities
-        .iter()
-        .find(|authority| authority.certificate == encoded);
-    let authority = authority.ok_or_else(|| {
-        refuse(
-            "unknown_issuer",
-            "发证机构不在授权公告中 the delegation does not name this authority",
-        )
-    })?;
-    if now < authority.from || now > authority.until {
-        return Err(refuse(
-            "authority_expired",
-            "the authority's delegation is not in force",
-        ));
+    let mut found = Vec::new();
+    for certificate in intermediates {
+        let encoded = STANDARD.encode(certificate);
+        let mut rows = delegation.authorities.iter();
+        let authority = rows.find(|row| row.certificate == encoded).ok_or_else(|| {
+            let detail = "发证机构不在授权公告中 the delegation does not name this authority";
+            refuse("unknown_issuer", detail)
+        })?;
+        if now < authority.from || now > authority.until {
+            let detail = "发证机构的授权不在有效期内 the authority's delegation is not in force";
+            return Err(refuse("authority_expired", detail));
+        }
+        found.push(authority);
     }
-    if code != authority.code && !code.is_below(authority.code) {
-        return Err(refuse(
-            "outside_subtree",
-            "发证机构越权 the authority issued outside its subtree",
-        ));
-    }
-    Ok(())
+    Ok(found)
 }
+
+/// An authority issues for codes below its own and for its own node; an authority above it stands above its code.
+fn within_subtrees(code: DivisionCode, authorities: &[&Authority]) -> Result<(), Refused> {
+    let outside = || {
+        refuse(
+            "outside_subtree",
+            "发证机构越权 an authority issued outside its subtree",
+        )
+    };
+    let issuer = authorities
+        .first()
+        .ok_or_else(|| refuse("unknown_issuer", "没有发证机构的证书 no authority's certificate"))?;
+    if code != issuer.code && !code.is_below(issuer.code) {
+        return Err(outside());
+    }
+    let nested = |pair: &[&Authority]| pair[0].code.is_below(pair[1].code);
+    if authorities.windows(2).all(nested) {
+        Ok(())
+    } else {
+        Err(outside())
+    }
+}
+
+#[cfg(test)]
+mod tests;

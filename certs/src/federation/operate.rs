@@ -1,0 +1,191 @@
+//! Keeping a federation: notes with fresh dates, renewed certificates, nodes suspended, resumed and revoked.
+
+use sanku_federation_protocol::notes::{NodeState, RawNote, Registry, Revoked, RevokedRow, RevokedWhat, name, sign};
+use sanku_federation_protocol::trust::Trust;
+use sanku_tlog::SignedNote;
+use sanku_values::{DivisionCode, Time};
+
+use super::{DAY, Federation, LEAF_DAYS, keep_note, notes_of, split_endpoint};
+use crate::keys::{KeyFiles, KeyStore, write_whole};
+use crate::node_keys::{TLS, TLS_NEXT};
+use crate::{CertsError, profile};
+
+/// After this a new registry is due; nodes work on and warn until the grace ends.
+const REGISTRY_DAYS: u32 = 60;
+const GRACE_DAYS: u32 = 90;
+/// When the next list of revocations is due.
+const REVOKED_DAYS: u32 = 1;
+
+impl Federation {
+    /// Publishes registry and revocations again, with fresh dates and nothing else changed.
+    pub fn reissue(&self, now: Time) -> Result<(), CertsError> {
+        self.publish(self.registry()?, now)?;
+        self.revise_revoked(|_| {}, now)
+    }
+
+    /// Gives a node a new TLS key and certificate. A node that runs takes it up by itself; whenever this is interrupted, key
+    /// and certificate in its folder belong together. The old certificate stays good until it expires.
+    pub fn renew(&self, code: DivisionCode, now: Time) -> Result<(), CertsError> {
+        let registry = self.registry()?;
+        let row = registry
+            .node(code)
+            .filter(|row| row.state == NodeState::Active)
+            .ok_or(CertsError::NotMember(code))?;
+        let folder = self.directory.join(code.to_string());
+        let keys = KeyFiles::open(&folder.join("keys"), &folder.join("key-file"))?;
+        if keys.holds(TLS_NEXT) {
+            // An earlier renewal stopped here: its certificate may be in place already.
+            keys.replace(TLS, &keys.load(TLS_NEXT)?)?;
+        }
+        let hosts = row
+            .endpoints
+            .iter()
+            .map(|endpoint| Ok(split_endpoint(endpoint)?.0.to_owned()))
+            .collect::<Result<Vec<_>, CertsError>>()?;
+        let key = profile::node_key()?;
+        let issued = profile::node(&self.name, code, &hosts, &key, &self.authority()?, (now, LEAF_DAYS))?;
+        keys.replace(TLS_NEXT, &key)?;
+        self.keep_chain(&folder, &issued)?;
+        keys.replace(TLS, &key)?;
+        keys.remove(TLS_NEXT)
+    }
+
+    /// Suspends a node: nobody speaks with it until it is resumed.
+    pub fn suspend(&self, code: DivisionCode, reason: &str, now: Time) -> Result<(), CertsError> {
+        self.name_in_list((RevokedWhat::Suspended, code, None), reason, now)
+    }
+
+    /// Resumes a suspended node.
+    pub fn resume(&self, code: DivisionCode, now: Time) -> Result<(), CertsError> {
+        let other = |row: &RevokedRow| row.what != RevokedWhat::Suspended || row.code != code;
+        self.revise_revoked(|list| list.rows.retain(other), now)
+    }
+
+    /// Revokes a node for good.
+    pub fn revoke(&self, code: DivisionCode, reason: &str, now: Time) -> Result<(), CertsError> {
+        self.name_in_list((RevokedWhat::Node, code, None), reason, now)
+    }
+
+    /// Revokes one certificate by its serial (lower-case hex).
+    pub fn revoke_certificate(
+        &self,
+        code: DivisionCode,
+        serial: &str,
+        reason: &str,
+        now: Time,
+    ) -> Result<(), CertsError> {
+        let hex = |octet: u8| octet.is_ascii_digit() || (b'a'..=b'f').contains(&octet);
+        if serial.len() != 32 || !serial.bytes().all(hex) {
+            let why = format!("{serial} 不是序列号 is no serial: 32 hex digits in lower case");
+            return Err(CertsError::Make(why));
+        }
+        self.name_in_list((RevokedWhat::Certificate, code, Some(serial.to_owned())), reason, now)
+    }
+
+    /// Publishes a registry and hands all notes to every node's folder.
+    pub fn publish(&self, mut registry: Registry, now: Time) -> Result<(), CertsError> {
+        registry.nodes.sort_by_key(|row| row.code);
+        registry.not_after = now.plus(DAY * REGISTRY_DAYS);
+        registry.grace_until = now.plus(DAY * GRACE_DAYS);
+        let name = name::registry(&self.name);
+        let publisher = self.note_key("publisher", &name)?;
+        let number = self.next_number("registry", now)?;
+        self.hand_in("registry", &sign(&name, number, &registry, &publisher)?, now)
+    }
+
+    /// Changes the province's list of revocations and hands it out.
+    pub fn revise_revoked(&self, change: impl FnOnce(&mut Revoked), now: Time) -> Result<(), CertsError> {
+        let province = self.province()?;
+        let file = format!("revoked-{province}");
+        let path = self.directory.join(format!("authority/notes/{file}.note"));
+        let bytes = std::fs::read(&path).map_err(|error| CertsError::file(&path, &error))?;
+        let mut list: Revoked = RawNote::parse(&bytes)?.content()?;
+        change(&mut list);
+        list.next = now.plus(DAY * REVOKED_DAYS);
+        let name = name::revoked(&self.name, province);
+        let number = self.next_number(&file, now)?;
+        let mut note = sign(&name, number, &list, &self.note_key("authority-note", &name)?)?;
+        if list.rows.iter().any(|row| row.code == province) {
+            // On the province's own code the root acts.
+            let root = self.note_key("root-note", &name::root(&self.name))?;
+            let signature = root.sign(note.text());
+            note.add(signature);
+        }
+        self.hand_in(&file, &note, now)
+    }
+
+    fn name_in_list(
+        &self,
+        (what, code, object): (RevokedWhat, DivisionCode, Option<String>),
+        reason: &str,
+        now: Time,
+    ) -> Result<(), CertsError> {
+        if self.registry()?.node(code).is_none() {
+            return Err(CertsError::NotMember(code));
+        }
+        let row = RevokedRow {
+            what,
+            code,
+            object,
+            since: now,
+            reason: reason.to_owned(),
+        };
+        let same = |held: &RevokedRow| held.what == row.what && held.code == row.code && held.object == row.object;
+        self.revise_revoked(
+            |list| {
+                if !list.rows.iter().any(same) {
+                    list.rows.push(row.clone());
+                }
+            },
+            now,
+        )
+    }
+
+    /// Numbers never go back, nor does a clock that does make a fork.
+    fn next_number(&self, file: &str, now: Time) -> Result<Time, CertsError> {
+        let path = self.directory.join(format!("authority/notes/{file}.note"));
+        if !path.exists() {
+            return Ok(now);
+        }
+        let bytes = std::fs::read(&path).map_err(|error| CertsError::file(&path, &error))?;
+        let before = RawNote::parse(&bytes)?.number.cast_signed();
+        Ok(Time::from_millis(now.millis().max(before + 1)))
+    }
+
+    /// Keeps a note that every reader will accept, and copies all notes into every node's folder.
+    fn hand_in(&self, file: &str, note: &SignedNote, now: Time) -> Result<(), CertsError> {
+        let notes = self.directory.join("authority/notes");
+        let held = notes_of(&notes)?;
+        let held = held.iter().map(Vec::as_slice);
+        let (mut trust, _) = Trust::from_notes(self.name.clone(), self.fingerprint, held, now);
+        trust.accept(note.to_string().as_bytes(), now)?;
+        keep_note(&notes, file, note)?;
+        let registry = self.registry()?;
+        for row in &registry.nodes {
+            self.hand_out(row.code)?;
+        }
+        Ok(())
+    }
+
+    /// Copies every note into a node's folder, where there is one on this machine.
+    fn hand_out(&self, code: DivisionCode) -> Result<(), CertsError> {
+        let notes = self.directory.join("authority/notes");
+        let folder = self.directory.join(code.to_string());
+        if !folder.exists() {
+            return Ok(());
+        }
+        for entry in std::fs::read_dir(&notes).map_err(|error| CertsError::file(&notes, &error))? {
+            let path = entry.map_err(|error| CertsError::file(&notes, &error))?.path();
+            let is_note = path.extension().is_some_and(|extension| extension == "note");
+            if let Some(file) = path.file_name().filter(|_| is_note) {
+                let bytes = std::fs::read(&path).map_err(|error| CertsError::file(&path, &error))?;
+                let copy = folder.join("notes").join(file);
+                if std::fs::read(&copy).is_ok_and(|there| there == bytes) {
+                    continue;
+                }
+                write_whole(&copy, &bytes, 0o644)?;
+            }
+        }
+        Ok(())
+    }
+}
