@@ -67,9 +67,11 @@ pub(crate) async fn call(socket: &Path, path: &str, body: Vec<u8>, mut each: imp
     });
     let request = http::Request::post(path)
         .header(http::header::HOST, "node")
+        .header(http::header::CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(body)))?;
     let response = sender.send_request(request).await?;
-    let ok = response.status().is_success();
+    let status = response.status();
+    let ok = status.is_success();
     let mut body = response.into_body();
     let mut rest = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -88,6 +90,9 @@ pub(crate) async fn call(socket: &Path, path: &str, body: Vec<u8>, mut each: imp
     if !ok {
         let problem: Value = serde_json::from_slice(&rest).unwrap_or_default();
         let text = |key: &str| problem.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        if problem.is_null() {
+            bail!("节点答复 the node answered {status}");
+        }
         bail!("{} {}", text("title"), text("detail"));
     }
     Ok(())

@@ -1,0 +1,289 @@
+//! A federation of real processes: founded, filled and started by the program's own commands.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// A name and a number that must appear nowhere but in answers.
+pub(crate) const NAME: &str = "金丝雀";
+pub(crate) const NUMBER: &str = "11010519491231002X";
+
+pub(crate) fn sanku() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sanku"));
+    command.env_remove("SANKU_CONFIG").env("RUST_BACKTRACE", "0");
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    sanku().args(arguments).output().unwrap()
+}
+
+/// Runs a command that must end with 0, and gives its JSON.
+pub(crate) fn json_of(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!(
+            "{error}: {} {}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
+    })
+}
+
+/// How a proxy treats what a node sends back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    Good,
+    /// Nothing comes back for so long.
+    Slow,
+    /// The connection is cut after so many bytes of response.
+    Cut,
+}
+
+/// A proxy in front of a node's peer port.
+pub(crate) struct Proxy {
+    mode: Arc<AtomicU8>,
+    cut_after: Arc<AtomicU64>,
+}
+
+impl Proxy {
+    fn start(listener: TcpListener, to: String) -> Self {
+        let (mode, cut_after) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicU64::new(u64::MAX)));
+        let proxy = Self {
+            mode: Arc::clone(&mode),
+            cut_after: Arc::clone(&cut_after),
+        };
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect(&to) else { continue };
+                let (mode, cut_after) = (Arc::clone(&mode), Arc::clone(&cut_after));
+                let (client_out, server_out) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || pump(client, server_out, None));
+                std::thread::spawn(move || pump(server, client_out, Some((mode, cut_after))));
+            }
+        });
+        proxy
+    }
+
+    pub(crate) fn set(&self, link: Link, bytes: u64) {
+        self.cut_after.store(bytes, Ordering::SeqCst);
+        self.mode.store(link as u8, Ordering::SeqCst);
+    }
+}
+
+fn pump(mut from: TcpStream, mut to: TcpStream, link: Option<(Arc<AtomicU8>, Arc<AtomicU64>)>) {
+    let mut buffer = [0; 16 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        if let Some((mode, cut_after)) = &link {
+            match mode.load(Ordering::SeqCst) {
+                1 => std::thread::sleep(Duration::from_secs(3)),
+                2 => {
+                    let left = cut_after.load(Ordering::SeqCst);
+                    if left < read as u64 {
+                        let _ = to.write_all(&buffer[..usize::try_from(left).unwrap()]);
+                        break;
+                    }
+                    cut_after.store(left - read as u64, Ordering::SeqCst);
+                }
+                _ => {}
+            }
+        }
+        if to.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+    let _ = from.shutdown(Shutdown::Both);
+}
+
+/// Four nodes, each behind a proxy.
+pub(crate) struct Rig {
+    pub(crate) place: tempfile::TempDir,
+    nodes: BTreeMap<u32, Child>,
+    pub(crate) proxies: BTreeMap<u32, Proxy>,
+}
+
+pub(crate) const CODES: [u32; 4] = [420_000, 421_000, 421_002, 421_003];
+
+impl Rig {
+    /// Founds the federation, imports one vehicle at each node, starts all four.
+    pub(crate) fn start() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("f");
+        let mut proxies = BTreeMap::new();
+        for code in CODES {
+            let (outside, inside) = (
+                TcpListener::bind("127.0.0.1:0").unwrap(),
+                TcpListener::bind("127.0.0.1:0").unwrap(),
+            );
+            let (endpoint, real) = (
+                outside.local_addr().unwrap().to_string(),
+                inside.local_addr().unwrap().to_string(),
+            );
+            drop(inside);
+            let dir = directory.display().to_string();
+            let output = if code == 420_000 {
+                run(&[
+                    "federation",
+                    "init",
+                    &dir,
+                    "--name",
+                    "hubei.example",
+                    "--endpoint",
+                    &endpoint,
+                ])
+            } else {
+                run(&[
+                    "federation",
+                    "add",
+                    &code.to_string(),
+                    "--dir",
+                    &dir,
+                    "--endpoint",
+                    &endpoint,
+                ])
+            };
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let file = directory.join(code.to_string()).join("node.toml");
+            let text = std::fs::read_to_string(&file).unwrap();
+            std::fs::write(&file, text.replace(&endpoint, &real)).unwrap();
+            proxies.insert(code, Proxy::start(outside, real));
+        }
+        let mut rig = Self {
+            place,
+            nodes: BTreeMap::new(),
+            proxies,
+        };
+        for code in CODES {
+            let file = rig.place.path().join(format!("{code}.csv"));
+            std::fs::write(
+                &file,
+                format!("姓名,身份证号,号牌,号牌种类\n{NAME},{NUMBER},鄂D{code},小型汽车\n"),
+            )
+            .unwrap();
+            let output = rig.node(
+                code,
+                &[
+                    "import",
+                    &file.display().to_string(),
+                    "--category",
+                    "vehicle",
+                    "--source",
+                    "公安",
+                    "--as-of",
+                    "2026-11-01",
+                    "--json",
+                ],
+            );
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            rig.serve(code);
+        }
+        rig
+    }
+
+    pub(crate) fn folder(&self, code: u32) -> PathBuf {
+        self.place.path().join("f").join(code.to_string())
+    }
+
+    /// Runs a command of one node.
+    pub(crate) fn node(&self, code: u32, arguments: &[&str]) -> Output {
+        let config = self.folder(code).join("node.toml").display().to_string();
+        run(&[&["--config", config.as_str()], arguments].concat())
+    }
+
+    /// Starts a node and waits until it answers.
+    pub(crate) fn serve(&mut self, code: u32) {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder(code).join("node.log"))
+            .unwrap();
+        let child = sanku()
+            .arg("--config")
+            .arg(self.folder(code).join("node.toml"))
+            .args(["serve", "--until-stdin-closes"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.nodes.insert(code, child);
+        let socket = self.folder(code).join("run/node.sock");
+        let until = Instant::now() + Duration::from_secs(20);
+        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+            assert!(
+                Instant::now() < until,
+                "{code} does not serve: {}",
+                std::fs::read_to_string(self.folder(code).join("node.log")).unwrap()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self, code: u32) {
+        if let Some(mut child) = self.nodes.remove(&code) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// A case about the one person, asked from 421002.
+    pub(crate) fn case(&self, name: &str, change: impl FnOnce(&mut Value)) -> PathBuf {
+        let mut case = json!({
+            "purpose": "minimum_living_allowance", "case": "1", "requester": "民政", "examiner": { "name": "甲", "staff_number": "1" }, "approver": { "name": "乙", "staff_number": "2" },
+            "mandate": {
+                "id": "019a0000-0000-7000-8000-000000000001", "signatories": [NAME], "subjects": [NUMBER], "categories": ["vehicle"], "purpose": "minimum_living_allowance",
+                "valid_from": "2020-01-01T00:00:00.000Z", "valid_until": "2099-01-01T00:00:00.000Z", "letter": "0".repeat(64),
+            },
+            "subjects": [{ "number": NUMBER, "kind": "resident", "name": NAME, "role": "head" }],
+            "categories": ["vehicle"], "scope": "federation", "priority": "person", "budget_ms": 2000, "expires_days": 20,
+        });
+        change(&mut case);
+        let file = self.place.path().join(name);
+        std::fs::write(&file, case.to_string()).unwrap();
+        file
+    }
+
+    /// Asks from 421002.
+    pub(crate) fn ask(&self, case: &Path) -> (i32, Value) {
+        let output = self.node(421_002, &["query", &case.display().to_string(), "--json"]);
+        (output.status.code().unwrap(), json_of(&output))
+    }
+
+    /// How many entries of a kind stand in a node's log about questions.
+    pub(crate) fn entries(&self, code: u32) -> u64 {
+        json_of(&self.node(code, &["log", "verify", "--json"]))["size"]
+            .as_u64()
+            .unwrap()
+    }
+}
+
+/// A target's outcome in a result.
+pub(crate) fn outcome(result: &Value, code: u32) -> String {
+    let found = result["outcomes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|outcome| outcome["node"] == code.to_string());
+    found.unwrap_or_else(|| panic!("{code} has no outcome"))["outcome"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        for child in self.nodes.values_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
