@@ -136,9 +136,9 @@ pub(crate) fn judge(
     }
     // Without the registry that it names there is no path to judge by; the newest one's stands in for the refusal.
     let named = trust.registry_by(registry);
-    let (held, tree) = match named.or_else(|| trust.registry().map(|(_, registry, tree)| (registry, tree))) {
-        Some(found) => found,
-        None => return Err(Problem::new(ProblemKind::Unavailable, "no registry is at hand")),
+    let newest = || trust.registry().map(|(_, registry, tree)| (registry, tree));
+    let Some((held, tree)) = named.or_else(newest) else {
+        return Err(Problem::new(ProblemKind::Unavailable, "no registry is at hand"));
     };
     let asker = run.origin.node;
     if let Caller::Peer(peer) = from {

@@ -14,11 +14,11 @@ use crate::network::Hop;
 
 /// The newest account among runs of this node.
 pub(crate) fn last(said: &[VerifiedRun]) -> Option<AccountBody> {
-    let accounts = said
+    let mut accounts = said
         .iter()
         .flat_map(|run| &run.statements)
         .filter(|statement| matches!(statement.entry.said, Said::Account(_)));
-    accounts.last().and_then(|statement| statement.body_as().ok())
+    accounts.next_back().and_then(|statement| statement.body_as().ok())
 }
 
 /// The account that is due now. `behind_asked` says whether a node lies behind those who were asked this time: of the
@@ -39,7 +39,10 @@ pub(crate) fn due(
     neighbours.extend(observed.into_iter().map(|observed| (observed.node, observed)));
     let mut all: BTreeSet<Rejected> = rejected.into_iter().collect();
     let kept = before.iter().flat_map(|account| &account.rejected);
-    all.extend(kept.filter(|rejected| !behind_asked(rejected.node, &asked_now)).cloned());
+    all.extend(
+        kept.filter(|rejected| !behind_asked(rejected.node, &asked_now))
+            .cloned(),
+    );
     let only = match (before.map(|account| &account.only), &hop.only) {
         (None, Some(only)) => Some(only.iter().copied().collect::<BTreeSet<_>>()),
         (Some(Some(before)), Some(only)) => Some(before.iter().chain(only).copied().collect()),

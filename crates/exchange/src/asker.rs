@@ -297,8 +297,7 @@ impl<N: Network> Exchange<N> {
         let supersedes = said
             .iter()
             .flat_map(|run| &run.statements)
-            .filter(|statement| matches!(statement.entry.said, Said::Result(_)))
-            .last()
+            .rfind(|statement| matches!(statement.entry.said, Said::Result(_)))
             .map(|statement| statement.leaf);
         let body = ResultBody {
             salt: Salt::generate()?,

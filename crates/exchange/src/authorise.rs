@@ -223,3 +223,165 @@ pub const fn words(rule: Rule) -> (&'static str, &'static str) {
 
 /// How long a replaced registry still counts for questions.
 pub const REPLACED_FOR: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use sanku_federation_protocol::body::{Mandate, Person, Salt, Subject};
+    use sanku_federation_protocol::entry::NoteRef;
+    use sanku_federation_protocol::names::{Priority, ScopeLabel, StatementId};
+    use sanku_tlog::Hash;
+    use sanku_values::{Date, IdentityNumber, PersonName};
+
+    use super::*;
+
+    fn at(minutes: i64) -> Time {
+        Time::from_millis(1_790_000_000_000 + minutes * 60_000)
+    }
+
+    fn code(number: u32) -> DivisionCode {
+        number.try_into().unwrap()
+    }
+
+    fn good() -> Circumstances {
+        Circumstances {
+            asked: at(0),
+            now: at(0),
+            withdrawn: false,
+            registry: true,
+        }
+    }
+
+    fn question() -> (QueryEntry, QueryBody) {
+        let number = IdentityNumber::parse("11010519491231002X", Date::new(2026, 9, 1).unwrap()).unwrap();
+        let name = PersonName::parse("张三").unwrap();
+        let person = |staff_number: &str| Person {
+            name: name.clone(),
+            staff_number: staff_number.to_owned(),
+            time: at(0),
+        };
+        let purpose: Word = "minimum_living_allowance".parse().unwrap();
+        let body = QueryBody {
+            salt: Salt::generate().unwrap(),
+            requester: "民政局".to_owned(),
+            examiner: person("1"),
+            approver: person("2"),
+            mandate: Mandate {
+                signatories: vec![name.clone()],
+                subjects: vec![number.clone()],
+                categories: vec!["vehicle".parse().unwrap()],
+                purpose: purpose.clone(),
+                valid_from: at(-60),
+                valid_until: at(60),
+                letter: Hash::of(b"letter"),
+            },
+            subjects: vec![Subject {
+                kind: number.kind(),
+                number,
+                name,
+                role: "applicant".parse().unwrap(),
+            }],
+        };
+        let entry = QueryEntry {
+            purpose,
+            case: Hash::of(b"case"),
+            subjects: 1,
+            categories: vec!["vehicle".parse().unwrap()],
+            scope: ScopeLabel::Federation,
+            registry: NoteRef {
+                number: 1,
+                digest: Hash::of(b"registry"),
+            },
+            catalogue: 1,
+            targets: None,
+            priority: Priority::Person,
+            expires: at(30),
+            mandate_id: StatementId::generate(at(0)),
+        };
+        (entry, body)
+    }
+
+    #[test]
+    fn what_holds_is_stopped_by_no_rule() {
+        let (entry, body) = question();
+        assert_eq!(stop(&entry, &body, good()), None);
+        let leave = authorise(code(421_000), code(421_002), &entry, &body, &Policy::default(), good());
+        assert!(matches!(leave, Leave::Search(_)));
+    }
+
+    #[test]
+    fn each_rule_that_is_broken_stops_it_by_its_name() {
+        type Break = fn(&mut QueryEntry, &mut QueryBody, &mut Circumstances);
+        let broken: [(Break, Rule); 11] = [
+            (|_, _, known| known.registry = false, Rule::Registry),
+            (|_, _, known| known.now = at(30), Rule::Expired),
+            (|_, _, known| known.withdrawn = true, Rule::MandateWithdrawn),
+            (|_, body, _| body.mandate.valid_from = at(1), Rule::MandateNotInForce),
+            (|_, body, _| body.mandate.valid_until = at(-1), Rule::MandateNotInForce),
+            (
+                |entry, body, known| {
+                    entry.expires = at(90);
+                    body.mandate.valid_until = at(60);
+                    known.now = at(61);
+                },
+                Rule::MandateNotInForce,
+            ),
+            (
+                |_, body, _| body.mandate.purpose = "review".parse().unwrap(),
+                Rule::MandateNotInForce,
+            ),
+            (|_, body, _| body.mandate.subjects.clear(), Rule::MandateSubject),
+            (|_, body, _| body.mandate.categories.clear(), Rule::MandateCategory),
+            (
+                |entry, _, _| entry.categories.push("pension".parse().unwrap()),
+                Rule::MandateCategory,
+            ),
+            (
+                |_, body, _| body.approver.staff_number = "1".to_owned(),
+                Rule::SamePerson,
+            ),
+        ];
+        for (spoil, rule) in broken {
+            let (mut entry, mut body) = question();
+            let mut known = good();
+            spoil(&mut entry, &mut body, &mut known);
+            assert_eq!(stop(&entry, &body, known), Some(rule));
+            let leave = authorise(code(421_000), code(421_002), &entry, &body, &Policy::default(), known);
+            assert!(matches!(leave, Leave::Stop(found) if found == rule), "{rule}");
+            assert!(stops(rule));
+        }
+    }
+
+    #[test]
+    fn relation_and_purpose_refuse_here_and_pass_on() {
+        let (entry, body) = question();
+        let closed = Policy {
+            other: Vec::new(),
+            ..Policy::default()
+        };
+        let judge = |asker, policy: &Policy| authorise(code(421_002), code(asker), &entry, &body, policy, good());
+        assert!(matches!(judge(421_003, &closed), Leave::Refuse(Rule::Relation)));
+        assert!(matches!(judge(421_000, &closed), Leave::Search(_)));
+        let nobody = Policy {
+            own: Vec::new(),
+            superior: Vec::new(),
+            subordinate: Vec::new(),
+            other: Vec::new(),
+        };
+        assert!(matches!(judge(421_000, &nobody), Leave::Refuse(Rule::Purpose)));
+        assert!(!stops(Rule::Relation) && !stops(Rule::Purpose));
+    }
+
+    #[test]
+    fn every_rule_has_words_in_both_languages() {
+        for rule in [
+            Rule::Relation,
+            Rule::Purpose,
+            Rule::Registry,
+            Rule::SamePerson,
+            Rule::Expired,
+        ] {
+            let (zh, en) = words(rule);
+            assert!(!zh.is_ascii() && en.is_ascii());
+        }
+    }
+}

@@ -129,24 +129,25 @@ impl Case {
     /// Reads a case file.
     ///
     /// # Errors
-    /// Where in the file and what, without the value that stands there.
+    /// The JSON path, the line and what is wrong, without the value that stands there.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let mut case: Self = serde_json::from_slice(bytes).map_err(|error| {
+        let mut reader = serde_json::Deserializer::from_slice(bytes);
+        let mut case: Self = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            let path = error.path().to_string();
+            let error = error.into_inner();
             let what = error.to_string();
+            // Other messages quote the value, and values here are personal.
             let known = ["missing field", "unknown field", "not ", "duplicate field"];
             let what = if known.iter().any(|start| what.starts_with(start)) {
                 what.split(" at line").next().unwrap_or_default().to_owned()
             } else {
                 "不是应有的值 not the value it should be".to_owned()
             };
-            format!(
-                "第 {} 行第 {} 列 line {} column {}: {what}",
-                error.line(),
-                error.column(),
-                error.line(),
-                error.column()
-            )
+            format!("{path}（第 {} 行 line {}）: {what}", error.line(), error.line())
         })?;
+        reader
+            .end()
+            .map_err(|error| format!("文件之后还有内容 something follows the case, line {}", error.line()))?;
         case.categories.sort();
         case.categories.dedup();
         case.mandate.categories.sort();
@@ -164,5 +165,72 @@ impl Case {
             return Err("expires_days: 1 至 30 1 to 30".to_owned());
         }
         Ok(case)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = r#"{
+        "purpose": "minimum_living_allowance", "case": "1", "requester": "民政局",
+        "examiner": {"name": "王一", "staff_number": "1"}, "approver": {"name": "李二", "staff_number": "2"},
+        "mandate": {
+            "id": "019a0000-0000-7000-8000-000000000001", "signatories": ["张三"],
+            "subjects": ["11010519491231002X"], "categories": ["vehicle"], "purpose": "minimum_living_allowance",
+            "valid_from": "2026-01-01T00:00:00.000Z", "valid_until": "2026-12-31T00:00:00.000Z",
+            "letter": "0000000000000000000000000000000000000000000000000000000000000000"
+        },
+        "subjects": [{"number": "11010519491231002X", "kind": "resident", "name": "张三", "role": "applicant"}],
+        "categories": ["vehicle", "pension", "vehicle"], "scope": {"codes": ["421003", "421002", "421003"]}
+    }"#;
+
+    #[test]
+    fn a_case_is_read_with_what_is_usual() {
+        let case = Case::parse(SAMPLE.as_bytes()).unwrap();
+        assert_eq!(case.budget_ms, 5000);
+        assert_eq!(case.expires_days, 20);
+        assert_eq!(case.categories.len(), 2);
+        let (scope, codes) = case.scope.parts();
+        assert_eq!(scope, ScopeLabel::Codes);
+        assert_eq!(
+            codes.unwrap().iter().map(|code| code.number()).collect::<Vec<_>>(),
+            [421_002, 421_003]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_path_and_never_quoted() {
+        let spoilt = [
+            (
+                "\"number\": \"11010519491231002X\"",
+                "\"number\": \"110105194912310021\"",
+                "subjects[0].number",
+            ),
+            (
+                "\"kind\": \"resident\"",
+                "\"kind\": \"10105194912310021\"",
+                "subjects[0].kind",
+            ),
+            (
+                "\"staff_number\": \"2\"",
+                "\"staff_number\": 10105194912310021",
+                "approver.staff_number",
+            ),
+            ("\"requester\": \"民政局\"", "\"requestor\": \"民政局\"", "requestor"),
+            (
+                "\"valid_from\": \"2026-01-01T00:00:00.000Z\"",
+                "\"valid_from\": \"2026-01-01\"",
+                "mandate.valid_from",
+            ),
+            ("\"421002\"", "\"42\"", "scope"),
+        ];
+        for (from, to, path) in spoilt {
+            let text = SAMPLE.replacen(from, to, 1);
+            assert_ne!(text, SAMPLE);
+            let error = Case::parse(text.as_bytes()).unwrap_err();
+            assert!(error.starts_with(path), "{error}");
+            assert!(!error.contains("10105194912310021"), "{error}");
+        }
     }
 }

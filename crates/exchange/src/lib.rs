@@ -15,6 +15,7 @@ mod question;
 mod search;
 mod spreading;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -30,6 +31,7 @@ use sanku_federation_protocol::seal::{SealError, SealingKey};
 use sanku_federation_protocol::trust::Trust;
 use sanku_store::{Store, StoreError};
 use sanku_values::{Clock, DivisionCode};
+use tokio::time::Instant;
 
 /// Who hands in a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +121,7 @@ pub struct Exchange<N> {
     clock: Arc<dyn Clock>,
     seats: once::Seats,
     note_turn: tokio::sync::Mutex<()>,
+    fruitless: std::sync::Mutex<HashMap<DivisionCode, Instant>>,
 }
 
 impl<N: Network> Exchange<N> {
@@ -142,6 +145,7 @@ impl<N: Network> Exchange<N> {
             clock,
             seats: once::Seats::default(),
             note_turn: tokio::sync::Mutex::new(()),
+            fruitless: std::sync::Mutex::default(),
         })
     }
 

@@ -9,7 +9,7 @@ use sanku_federation_protocol::entry::Said;
 use sanku_federation_protocol::gather::Gathered;
 use sanku_federation_protocol::names::Outcome;
 use sanku_federation_protocol::seal::SealingKey;
-use sanku_federation_protocol::statement::{RunError, VerifiedRun};
+use sanku_federation_protocol::statement::{BodyPart, RunError, UnverifiedRun, VerifiedRun};
 use sanku_federation_protocol::stream::{Event, Reader, write_run};
 use sanku_federation_protocol::trust::Trust;
 use sanku_tlog::Hash;
@@ -110,7 +110,10 @@ pub(crate) async fn ask<N: Network>(
     };
     // What did not hold of the neighbour itself is its own outcome; the others are named beside it.
     let rejected = std::mem::take(&mut reading.rejected);
-    let rejected = rejected.into_iter().filter(|rejected| rejected.node != neighbour).collect();
+    let rejected = rejected
+        .into_iter()
+        .filter(|rejected| rejected.node != neighbour)
+        .collect();
     end(outcome, rejected, reading.notes)
 }
 
@@ -180,14 +183,14 @@ impl Reading<'_> {
     }
 
     /// Verifies a run and hands it on; what does not hold contributes nothing and is named.
-    async fn run(
-        &mut self,
-        run: sanku_federation_protocol::statement::UnverifiedRun,
-        runs: &mpsc::Sender<VerifiedRun>,
-    ) {
+    async fn run(&mut self, run: UnverifiedRun, runs: &mpsc::Sender<VerifiedRun>) {
         // Who claims to be somebody that cannot be behind it has spoken for itself.
         let claimed = run.origin.node;
-        let node = if self.is_behind(claimed) { claimed } else { self.neighbour };
+        let node = if self.is_behind(claimed) {
+            claimed
+        } else {
+            self.neighbour
+        };
         let verified = run.verify(self.trust).and_then(|run| self.fits(run));
         match verified {
             Ok(run) => {
@@ -246,6 +249,15 @@ impl Reading<'_> {
         let (Some(sealing), Asking::Query(entry, _)) = (self.sealing, &self.asked.asking) else {
             return Ok(run);
         };
+        // The seal does not cover the recipient's hint: a changed one would open all the same.
+        let hint = sealing.public().map(|key| key.hint());
+        if run
+            .statements
+            .iter()
+            .any(|statement| matches!(&statement.body, BodyPart::Sealed(body) if Ok(&body.recipient) != hint.as_ref()))
+        {
+            return Err(RunError::BadProof("sealed to somebody else"));
+        }
         let run = run.opened(sealing)?;
         let on_way = self.asked.tree.nodes().collect();
         Gathered::new(self.asked.leaf, entry, self.asked.targets.clone())

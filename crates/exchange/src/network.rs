@@ -87,7 +87,20 @@ pub trait Network: Send + Sync + 'static {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_hop_never_gives_more_than_it_has(budget in 0_u64..200_000, used in 0_u64..200_000) {
+            let (budget, used) = (Duration::from_millis(budget), Duration::from_millis(used));
+            let hop = Hop { budget, only: None, attempt: 1, traceparent: String::new() };
+            if let Some(onward) = hop.onward(used) {
+                prop_assert!(onward.budget + used + Duration::from_millis(20) <= budget);
+            }
+        }
+    }
 
     #[test]
     fn the_budget_shrinks_at_each_hop() {

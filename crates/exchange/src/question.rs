@@ -54,7 +54,7 @@ impl<N: Network> Exchange<N> {
         let (runs, mut said) = mpsc::channel(WAITING);
         let (lines, response) = mpsc::channel(WAITING);
         let node = Arc::clone(self);
-        // Dropping the response drops `said`, then `runs`: a client that goes away cancels what is still asked for it.
+        // A client that goes away cancels what is still asked for it; what was said by then is in the log.
         tokio::spawn(async move {
             let work = node.answer(&caller, &asked, &hop, began, runs);
             tokio::pin!(work);
@@ -68,6 +68,7 @@ impl<N: Network> Exchange<N> {
                         None => break,
                     },
                     end = &mut work, if done.is_none() => { done = Some(end); continue }
+                    () = lines.closed() => return,
                     _ = alive.tick() => Bytes::from_static(HEARTBEAT.as_bytes()),
                 };
                 if lines.send(line).await.is_err() {
@@ -142,7 +143,7 @@ impl<N: Network> Exchange<N> {
 
         let local = async {
             let drafts = if wanted.contains(&here) || matches!(leave, Leave::Stop(_)) {
-                self.say_here(asked, &leave, &said_before).await?
+                self.say_here(asked, &leave, &said_before, began + hop.budget).await?
             } else {
                 Vec::new()
             };
@@ -152,7 +153,7 @@ impl<N: Network> Exchange<N> {
             let withdrawn = matches!(leave, Leave::Stop(Rule::MandateWithdrawn));
             let once_more = said_before
                 .iter()
-                .filter(|run| !only_accounts(run) && !(withdrawn && discloses(run)));
+                .filter(|run| !only_accounts(run) && (!withdrawn || !discloses(run)));
             for run in once_more.chain(&said_now) {
                 self.hand_over(caller, asked, run, &runs).await?;
             }
@@ -214,6 +215,7 @@ impl<N: Network> Exchange<N> {
         asked: &Accepted,
         leave: &Leave,
         said: &[VerifiedRun],
+        until: Instant,
     ) -> Result<Vec<Draft>, ExchangeError> {
         let Asking::Query(entry, body) = &asked.asking else {
             return Ok(Vec::new());
@@ -222,10 +224,12 @@ impl<N: Network> Exchange<N> {
         match leave {
             // A second disclosure would be one too many: only what was unavailable is searched again.
             Leave::Search(_) if answered(said) => Ok(Vec::new()),
-            Leave::Search(permit) => search::search(&self.store, permit, asked.leaf, entry, body, now).await,
+            Leave::Search(permit) => search::search(&self.store, permit, asked.leaf, entry, body, now, until).await,
             Leave::Refuse(rule) | Leave::Stop(rule) if refused(said, *rule) => Ok(Vec::new()),
             // What was answered for good stays answered when the question or its mandate runs out later.
-            Leave::Refuse(rule) | Leave::Stop(rule) if *rule != Rule::MandateWithdrawn && answered(said) => Ok(Vec::new()),
+            Leave::Refuse(rule) | Leave::Stop(rule) if *rule != Rule::MandateWithdrawn && answered(said) => {
+                Ok(Vec::new())
+            }
             Leave::Refuse(rule) | Leave::Stop(rule) => {
                 let (zh, en) = words(*rule);
                 let body = RefusalBody {

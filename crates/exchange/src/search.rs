@@ -5,9 +5,10 @@ use sanku_catalogue::CategoryId;
 use sanku_federation_protocol::body::{AnswerBody, Body, CategoryAnswer, QueryBody, Record, Salt, Searched, Subject};
 use sanku_federation_protocol::entry::{AnswerEntry, Draft, QueryEntry, Said};
 use sanku_federation_protocol::names::{StatementId, Status, Word};
-use sanku_store::{Store, StoredImport, StoredRecord};
+use sanku_store::{Store, StoreError, StoredImport, StoredRecord};
 use sanku_tlog::Hash;
 use sanku_values::{Date, Time};
+use tokio::time::Instant;
 
 use crate::ExchangeError;
 use crate::authorise::Permit;
@@ -15,7 +16,7 @@ use crate::authorise::Permit;
 /// Most bytes of records in one answer: its body stays below its limit.
 const HEAVIEST: usize = 3 << 20;
 
-/// Searches for every subject of a question.
+/// Searches for every subject of a question. What the database has not given by `until` is `unavailable`, never nothing.
 pub(crate) async fn search(
     store: &Store,
     _leave: &Permit,
@@ -23,17 +24,17 @@ pub(crate) async fn search(
     entry: &QueryEntry,
     body: &QueryBody,
     now: Time,
+    until: Instant,
 ) -> Result<Vec<Draft>, ExchangeError> {
-    let imports = store.imports().await;
+    let imports = in_time(until, store.imports()).await;
     let mut drafts = Vec::new();
     for (index, subject) in (0..).zip(&body.subjects) {
         let mut weight = 0;
         let found = match &imports {
-            Ok(imports) => store
-                .find(&subject.number, &entry.categories)
+            Ok(imports) => in_time(until, store.find(&subject.number, &entry.categories))
                 .await
                 .map(|found| (imports, found)),
-            Err(error) => Err(error.clone()),
+            Err(why) => Err(*why),
         };
         let mut categories = Vec::new();
         for category in &entry.categories {
@@ -47,10 +48,7 @@ pub(crate) async fn search(
                         answer(category, subject, imports, records, &mut weight, now)
                     }
                 }
-                Err(error) => {
-                    tracing::error!(%error, "the records cannot be searched");
-                    unavailable(category, "database")
-                }
+                Err(why) => unavailable(category, why),
             });
         }
         let body = AnswerBody {
@@ -68,6 +66,18 @@ pub(crate) async fn search(
         });
     }
     Ok(drafts)
+}
+
+/// What the database gives in time, or a stable word for why not.
+async fn in_time<T>(until: Instant, reading: impl Future<Output = Result<T, StoreError>>) -> Result<T, &'static str> {
+    match tokio::time::timeout_at(until, reading).await {
+        Ok(Ok(read)) => Ok(read),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the records cannot be searched");
+            Err("database")
+        }
+        Err(_) => Err("late"),
+    }
 }
 
 fn answer<'a>(

@@ -1,24 +1,47 @@
 //! Spreading of notes: whoever sees another digest than its own fetches; a changed note is pushed to neighbours at once.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use sanku_federation_protocol::notes::NoteRefused;
 use sanku_federation_protocol::trust::{Accepted, Trust};
 use sanku_values::DivisionCode;
+use tokio::time::Instant;
 
 use crate::network::Network;
 use crate::{Exchange, ExchangeError};
 
+/// How long a neighbour that had nothing new is left alone.
+const PULL_AGAIN: Duration = Duration::from_secs(1);
+
 impl<N: Network> Exchange<N> {
-    /// Fetches a neighbour's notes. Says whether anything changed here.
+    /// Fetches a neighbour's notes. Says whether anything changed here. A neighbour that had nothing new a moment ago is
+    /// not asked: bad statements or a lasting difference must not become a storm of requests.
     pub async fn pull_notes(self: &Arc<Self>, from: DivisionCode) -> bool {
-        match self.network.notes_of(from).await {
-            Ok(notes) => self.take_notes(notes, Some(from)).await.unwrap_or(false),
+        let lately = self
+            .fruitless
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&from)
+            .is_some_and(|at| at.elapsed() < PULL_AGAIN);
+        if lately {
+            return false;
+        }
+        let notes = match self.network.notes_of(from).await {
+            Ok(notes) => notes,
             Err(failure) => {
                 tracing::info!(%from, why = %failure.why, "a neighbour's notes could not be fetched");
-                false
+                return false;
             }
+        };
+        let changed = self.take_notes(notes, Some(from)).await.unwrap_or(false);
+        let mut fruitless = self.fruitless.lock().unwrap_or_else(PoisonError::into_inner);
+        if changed {
+            fruitless.clear();
+        } else {
+            fruitless.insert(from, Instant::now());
         }
+        changed
     }
 
     /// Takes in notes from a neighbour or from files; what is new is kept and pushed on. Says whether anything changed.

@@ -155,23 +155,7 @@ impl Federation {
             row: 2,
         };
         let digest = Hash::of(format!("{number} {} {plate}", owner.number).as_bytes());
-        let body = ActBody {
-            salt: Salt::generate().unwrap(),
-            who: "test".to_owned(),
-            what: "import".to_owned(),
-            purpose: None,
-            digest: Some(digest),
-            about: None,
-        };
-        let act = Draft {
-            id: StatementId::generate(self.clock.now()),
-            said: Said::Act(ActEntry {
-                action: "import".parse().unwrap(),
-                object: store.pseudonym("import", plate),
-                to: None,
-            }),
-            body: body.line().unwrap(),
-        };
+        let act = self.act(number, "import", digest);
         let rows = ImportRows {
             category: category.id.clone(),
             source: "车管所".to_owned(),
@@ -181,6 +165,38 @@ impl Federation {
             rows: vec![row],
         };
         store.import(act, rows).await.unwrap();
+    }
+
+    fn act(&self, number: u32, action: &str, digest: Hash) -> Draft {
+        let body = ActBody {
+            salt: Salt::generate().unwrap(),
+            who: "test".to_owned(),
+            what: action.to_owned(),
+            purpose: None,
+            digest: Some(digest),
+            about: None,
+        };
+        Draft {
+            id: StatementId::generate(self.clock.now()),
+            said: Said::Act(ActEntry {
+                action: action.parse().unwrap(),
+                object: self.node(number).store().pseudonym(action, &digest.to_string()),
+                to: None,
+            }),
+            body: body.line().unwrap(),
+        }
+    }
+
+    /// A node comes to know that a mandate of an asker is withdrawn, and nobody else does.
+    pub async fn remember_withdrawal(&self, number: u32, asker: u32, mandate: StatementId) {
+        let effect = Effect::Withdrawn {
+            asker: code(asker),
+            mandate,
+            until: self.clock.now().plus(Duration::from_secs(24 * 3600)),
+        };
+        let act = self.act(number, "withdrawal", Hash::of(b"withdrawal"));
+        let store = self.node(number).store();
+        store.append("acts".to_owned(), vec![act], vec![effect]).await.unwrap();
     }
 
     /// The planted household's case: two people, vehicles, everybody asked, two seconds.

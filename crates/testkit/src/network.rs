@@ -210,7 +210,9 @@ impl Network for Line {
                     Fault::CutWithin(count) => {
                         let half = |(place, Part(text)): (usize, Part)| match place {
                             place if place < count => Some(Part(text)),
-                            place if place == count => Some(Part(text.chars().take(text.chars().count() / 2).collect())),
+                            place if place == count => {
+                                Some(Part(text.chars().take(text.chars().count() / 2).collect()))
+                            }
                             _ => None,
                         };
                         (parts.into_iter().enumerate().filter_map(half).collect(), broken())

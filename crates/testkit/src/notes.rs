@@ -151,7 +151,9 @@ fn row(code: DivisionCode) -> NodeRow {
             final_size: None,
         }],
         witness_keys: vec![Delegate {
-            key: key(&format!("witness/{code}"), KeyType::CosignatureV1).verifier().clone(),
+            key: key(&format!("witness/{code}"), KeyType::CosignatureV1)
+                .verifier()
+                .clone(),
             from,
             until,
         }],

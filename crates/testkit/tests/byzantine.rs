@@ -25,9 +25,9 @@ fn of(part: &Part, node: u32) -> bool {
 #[tokio::test]
 async fn a_dropped_target_is_omitted_and_its_relay_named() {
     let federation = world().await;
-    federation
-        .wires
-        .tamper(HERE, CITY, |parts| parts.into_iter().filter(|part| !of(part, THERE)).collect());
+    federation.wires.tamper(HERE, CITY, |parts| {
+        parts.into_iter().filter(|part| !of(part, THERE)).collect()
+    });
     let asked = federation.ask(HERE, federation.case()).await;
     assert_eq!(outcome(&asked, THERE), Outcome::Omitted);
     assert!(detail(&asked, THERE).contains("421000"), "{}", detail(&asked, THERE));
@@ -93,7 +93,9 @@ async fn edited_headers_leave_a_trace() {
         only: Some(vec![code(PROVINCE)]),
         ..hop
     };
-    federation.wires.spoil(CITY, THERE, Fault::Hop(std::sync::Arc::new(change)));
+    federation
+        .wires
+        .spoil(CITY, THERE, Fault::Hop(std::sync::Arc::new(change)));
     let asked = federation.ask(HERE, federation.case()).await;
     assert_eq!(outcome(&asked, THERE), Outcome::Omitted);
     assert!(detail(&asked, THERE).contains("421000"));
@@ -111,7 +113,10 @@ async fn a_cut_stream_keeps_whole_runs_and_hides_nobody() {
         let asked = federation.ask(HERE, federation.case()).await;
         for node in [PROVINCE, CITY, THERE] {
             let end = outcome(&asked, node);
-            assert!(matches!(end, Outcome::Answered | Outcome::PeerError), "{count} {node} {end}");
+            assert!(
+                matches!(end, Outcome::Answered | Outcome::PeerError),
+                "{count} {node} {end}"
+            );
         }
         assert_eq!(outcome(&asked, HERE), Outcome::Answered);
     }
@@ -121,12 +126,23 @@ async fn a_cut_stream_keeps_whole_runs_and_hides_nobody() {
 async fn a_relay_cannot_read_a_sealed_answer_nor_open_one() {
     let federation = world().await;
     let asked = federation.ask(HERE, federation.case()).await;
-    let passed: String = federation.wires.heard(CITY, THERE).into_iter().map(|part| part.0).collect();
+    let passed: String = federation
+        .wires
+        .heard(CITY, THERE)
+        .into_iter()
+        .map(|part| part.0)
+        .collect();
     assert!(passed.contains("\nS ") && !passed.contains("鄂D1"));
     // Even the true text, from behind a relay, is not taken open.
     let store = federation.node(THERE).store();
     let origin = federation.node(HERE).store().origin().clone();
-    let open: String = store.said(&origin, asked.id).await.unwrap().iter().map(write_run).collect();
+    let open: String = store
+        .said(&origin, asked.id)
+        .await
+        .unwrap()
+        .iter()
+        .map(write_run)
+        .collect();
     assert!(open.contains("鄂D1"));
     let fresh = world().await;
     let first = fresh.ask(HERE, fresh.case()).await;
@@ -155,8 +171,14 @@ async fn an_open_body_from_behind_a_relay_is_not_taken() {
     let open: Vec<_> = said.iter().map(|run| Part(write_run(run))).collect();
     assert!(open.iter().any(|part| part.0.contains("鄂D1")));
     federation.wires.tamper(HERE, CITY, move |parts| {
-        let others = parts.into_iter().filter(|part| !of(part, THERE) || !part.says("answer"));
-        open.iter().filter(|part| part.says("answer")).cloned().chain(others).collect()
+        let others = parts
+            .into_iter()
+            .filter(|part| !of(part, THERE) || !part.says("answer"));
+        open.iter()
+            .filter(|part| part.says("answer"))
+            .cloned()
+            .chain(others)
+            .collect()
     });
     let again = federation.again(HERE, &asked).await;
     assert_eq!(outcome(&again, THERE), Outcome::BadProof);
@@ -185,11 +207,16 @@ async fn a_valid_answer_outranks_a_relay_that_says_unreachable() {
     let asked = federation.ask(HERE, federation.case()).await;
     assert_eq!(outcome(&asked, THERE), Outcome::Unreachable);
     let old = federation.wires.heard(HERE, CITY);
-    let old: Vec<_> = old.into_iter().filter(|part| of(part, CITY) && part.says("account")).collect();
+    let old: Vec<_> = old
+        .into_iter()
+        .filter(|part| of(part, CITY) && part.says("account"))
+        .collect();
     federation.wires.mend();
     // The relay passes the answer on and still shows the account that calls its sender unreachable.
     federation.wires.tamper(HERE, CITY, move |parts| {
-        let others = parts.into_iter().filter(|part| !(of(part, CITY) && part.says("account")));
+        let others = parts
+            .into_iter()
+            .filter(|part| !(of(part, CITY) && part.says("account")));
         others.chain(old.iter().cloned()).collect()
     });
     let again = federation.again(HERE, &asked).await;

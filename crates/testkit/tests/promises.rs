@@ -92,10 +92,17 @@ async fn g4_every_disclosure_stands_in_both_logs() {
     let own = federation.node(HERE).store().entries(0, own).await.unwrap();
     let kinds: Vec<_> = own.iter().map(|line| Entry::parse(line).unwrap().said).collect();
     assert!(kinds.iter().any(|said| matches!(said, Said::Query(_))));
-    assert!(kinds.iter().any(|said| matches!(said, Said::Result(result) if result.complete)));
+    assert!(
+        kinds
+            .iter()
+            .any(|said| matches!(said, Said::Result(result) if result.complete))
+    );
     for line in lines.iter().chain(&own) {
         let text = String::from_utf8_lossy(line);
-        assert!(!text.contains(HEAD.number) && !text.contains(HEAD.name), "entries hold no personal data");
+        assert!(
+            !text.contains(HEAD.number) && !text.contains(HEAD.name),
+            "entries hold no personal data"
+        );
     }
 }
 
@@ -111,7 +118,11 @@ async fn g5_f12_the_same_question_again_discloses_once() {
     // A newer import is not looked at: the stored statements are sent.
     federation.hold(THERE, &HEAD, "鄂D2").await;
     let second = federation.hand_in(CITY, THERE, request.as_bytes()).await.unwrap();
-    assert_eq!(federation.log_size(THERE).await, before + 1, "the import's own act and no disclosure");
+    assert_eq!(
+        federation.log_size(THERE).await,
+        before + 1,
+        "the import's own act and no disclosure"
+    );
     let entries = |parts: &[Part]| -> Vec<String> {
         let lines = parts.iter().flat_map(|part| part.0.lines());
         lines.filter(|line| line.starts_with("E ")).map(str::to_owned).collect()
@@ -133,7 +144,12 @@ async fn g5_a_repeat_during_the_first_search_joins_it() {
         assert!(response.unwrap().iter().any(|part| part.says("answer")));
     }
     let size = federation.log_size(THERE).await;
-    let lines = federation.node(THERE).store().entries(before, size - before).await.unwrap();
+    let lines = federation
+        .node(THERE)
+        .store()
+        .entries(before, size - before)
+        .await
+        .unwrap();
     let answers = lines
         .iter()
         .filter(|line| matches!(Entry::parse(line).unwrap().said, Said::Answer(_)))
@@ -155,7 +171,11 @@ async fn s20_other_bytes_under_a_used_id_are_refused() {
         said: statement.entry.said.clone(),
         body: sanku_federation_protocol::body::Body::line(&body).unwrap(),
     };
-    let other = store.append("acts".to_owned(), vec![draft], Vec::new()).await.unwrap().run;
+    let other = store
+        .append("acts".to_owned(), vec![draft], Vec::new())
+        .await
+        .unwrap()
+        .run;
     let problem = federation.hand_in(HERE, CITY, write_run(&other).as_bytes()).await;
     assert_eq!(problem.unwrap_err(), ProblemKind::Conflict);
 }
@@ -168,7 +188,11 @@ async fn g6_a_response_has_room_for_so_many_statements_and_no_more() {
         all.collect()
     });
     let asked = federation.ask(HERE, federation.case()).await;
-    assert_eq!(outcome(&asked, CITY), Outcome::Answered, "its statements hold, whatever else it sends");
+    assert_eq!(
+        outcome(&asked, CITY),
+        Outcome::Answered,
+        "its statements hold, whatever else it sends"
+    );
     assert_eq!(asked.merged.outcomes.len(), 4);
 }
 
@@ -185,7 +209,11 @@ async fn f01_a_node_that_is_down_is_said_and_asked_again_by_hand() {
     assert!(again.merged.complete);
     assert_eq!(plates(&again, 1), [("鄂D1".to_owned(), vec![THERE])]);
     let third = federation.again(HERE, &again).await;
-    assert_eq!(third.merged.bytes(), again.merged.bytes(), "asking again changes no byte");
+    assert_eq!(
+        third.merged.bytes(),
+        again.merged.bytes(),
+        "asking again changes no byte"
+    );
 }
 
 #[tokio::test]
@@ -195,8 +223,14 @@ async fn an_account_that_says_the_same_is_not_logged_again() {
     let (run, _) = federation.node(HERE).known(asked.id).await.unwrap();
     let sizes = [federation.log_size(CITY).await, federation.log_size(PROVINCE).await];
     federation.clock.advance(Duration::from_secs(60));
-    federation.hand_in(HERE, CITY, write_run(&run).as_bytes()).await.unwrap();
-    assert_eq!(sizes, [federation.log_size(CITY).await, federation.log_size(PROVINCE).await]);
+    federation
+        .hand_in(HERE, CITY, write_run(&run).as_bytes())
+        .await
+        .unwrap();
+    assert_eq!(
+        sizes,
+        [federation.log_size(CITY).await, federation.log_size(PROVINCE).await]
+    );
 }
 
 #[tokio::test]
@@ -204,12 +238,19 @@ async fn answers_to_the_asker_itself_are_open_and_to_relays_sealed() {
     let federation = Federation::of(&ALL).await;
     federation.ask(HERE, federation.case()).await;
     let city: Vec<_> = federation.wires.heard(HERE, CITY);
-    let own = city.iter().find(|part| part.node() == Some(code(CITY)) && part.says("answer"));
+    let own = city
+        .iter()
+        .find(|part| part.node() == Some(code(CITY)) && part.says("answer"));
     assert!(own.unwrap().0.contains("\nB "), "its neighbour is the asker");
-    let relayed = city.iter().find(|part| part.node() == Some(code(THERE)) && part.says("answer"));
+    let relayed = city
+        .iter()
+        .find(|part| part.node() == Some(code(THERE)) && part.says("answer"));
     let relayed = relayed.unwrap();
     assert!(relayed.0.contains("\nS "));
     let before = federation.wires.heard(CITY, THERE);
     let sealed = |part: &Part| part.0.lines().find(|line| line.starts_with("S ")).map(str::to_owned);
-    assert!(before.iter().any(|part| sealed(part) == sealed(relayed)), "passed on untouched");
+    assert!(
+        before.iter().any(|part| sealed(part) == sealed(relayed)),
+        "passed on untouched"
+    );
 }

@@ -27,7 +27,10 @@ async fn every_pair_of_nodes_has_its_one_path() {
             assert_eq!(plates(&asked, 0), [(format!("鄂X{target}"), vec![target])]);
             let trust = federation.node(asker).trust();
             let path = trust.registry().unwrap().2.path(code(asker), code(target)).unwrap();
-            let lines: Vec<_> = path.windows(2).map(|pair| (pair[0].number(), pair[1].number())).collect();
+            let lines: Vec<_> = path
+                .windows(2)
+                .map(|pair| (pair[0].number(), pair[1].number()))
+                .collect();
             assert_eq!(federation.wires.asked(), lines, "the path and nothing else");
         }
     }
@@ -41,7 +44,11 @@ async fn a_question_to_all_uses_each_line_once() {
         let asked = federation.ask(asker, federation.case()).await;
         assert!(asked.merged.complete, "{asker}");
         let lines = federation.wires.asked();
-        assert_eq!(lines.len(), TREE.len() - 1, "{asker}: a tree has one line less than nodes");
+        assert_eq!(
+            lines.len(),
+            TREE.len() - 1,
+            "{asker}: a tree has one line less than nodes"
+        );
         assert_eq!(lines.iter().collect::<BTreeSet<_>>().len(), lines.len());
     }
 }
@@ -88,7 +95,8 @@ async fn routing_follows_the_registry_that_the_question_names() {
     let asked = federation.ask(420_102, federation.case()).await;
     let ends: Vec<_> = TREE.map(|node| outcome(&asked, node)).into();
     assert!(
-        ends.iter().all(|end| !matches!(end, Outcome::Omitted | Outcome::Pending)),
+        ends.iter()
+            .all(|end| !matches!(end, Outcome::Omitted | Outcome::Pending)),
         "every target is accounted for: {ends:?}"
     );
     assert_eq!(outcome(&asked, 420_102), Outcome::Answered);

@@ -9,7 +9,6 @@ use sanku_federation_protocol::merge::GapKind;
 use sanku_federation_protocol::names::{Outcome, Rule, StatementId};
 use sanku_federation_protocol::problem::ProblemKind;
 use sanku_federation_protocol::stream::write_run;
-use sanku_store::Effect;
 use sanku_testkit::{CHILD, Fault, Federation, HEAD, STRANGER, code, detail, morning, outcome, plates};
 use sanku_values::Clock;
 
@@ -104,7 +103,11 @@ async fn what_a_peer_does_becomes_its_outcome() {
         federation.wires.spoil(CITY, THERE, fault);
         let asked = federation.ask(HERE, federation.case()).await;
         assert_eq!(outcome(&asked, THERE), expected);
-        assert_eq!(outcome(&asked, PROVINCE), Outcome::Answered, "the others are not touched");
+        assert_eq!(
+            outcome(&asked, PROVINCE),
+            Outcome::Answered,
+            "the others are not touched"
+        );
         assert!(!asked.merged.complete);
     }
 }
@@ -136,10 +139,66 @@ async fn g6_a_hung_peer_costs_at_most_the_budget() {
 }
 
 #[tokio::test]
+async fn g6_many_hung_peers_cost_no_more_than_one() {
+    let many = [
+        420_000, 421_000, 421_002, 421_003, 421_022, 421_024, 421_081, 421_083, 421_087,
+    ];
+    let federation = Federation::of(&many).await;
+    for hung in &many[4..] {
+        federation.wires.spoil(CITY, *hung, Fault::Hang);
+    }
+    let mut case = federation.case();
+    case["budget_ms"] = 1000.into();
+    let began = Instant::now();
+    let asked = federation.ask(HERE, case).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "the deadline and one second");
+    for (place, node) in many.into_iter().enumerate() {
+        let expected = if place < 4 { Outcome::Answered } else { Outcome::Late };
+        assert_eq!(outcome(&asked, node), expected, "{node}");
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_response_shows_signs_of_life_and_a_lost_reader_cancels() {
+    let federation = Federation::of(&ALL).await;
+    let like = federation.ask(HERE, federation.case()).await;
+    let run = federation.forge(HERE, &like, |_, _| ()).await;
+    federation.wires.spoil(CITY, THERE, Fault::Hang);
+    let city = federation.node(CITY);
+    let handles = std::sync::Arc::strong_count(city);
+    let hop = sanku_exchange::Hop {
+        budget: Duration::from_secs(30),
+        only: None,
+        attempt: 1,
+        traceparent: String::new(),
+    };
+    let request = write_run(&run).into_bytes();
+    let mut lines = city.question(code(HERE), hop, request).await.unwrap();
+    loop {
+        let line = lines.recv().await.unwrap();
+        if line.as_ref() == b"H \n" {
+            break;
+        }
+        assert!(line.starts_with(b"C "), "whole runs or a heartbeat");
+    }
+    assert!(std::sync::Arc::strong_count(city) > handles, "it is still asked for");
+    drop(lines);
+    for _ in 0..100 {
+        if std::sync::Arc::strong_count(city) == handles {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the work went on for nobody");
+}
+
+#[tokio::test]
 async fn f03_a_late_answer_joins_when_it_is_asked_again() {
     let federation = Federation::of(&ALL).await;
     federation.hold(THERE, &HEAD, "鄂D1").await;
-    federation.wires.spoil(CITY, THERE, Fault::Slow(Duration::from_secs(60)));
+    federation
+        .wires
+        .spoil(CITY, THERE, Fault::Slow(Duration::from_secs(60)));
     let mut case = federation.case();
     case["budget_ms"] = 500.into();
     let asked = federation.ask(HERE, case).await;
@@ -151,7 +210,11 @@ async fn f03_a_late_answer_joins_when_it_is_asked_again() {
     assert_eq!(again.id, asked.id);
     assert!(again.merged.complete);
     assert_eq!(plates(&again, 0), [("鄂D1".to_owned(), vec![THERE])]);
-    assert_eq!(federation.wires.asked(), [(HERE, CITY), (CITY, THERE)], "only what is missing");
+    assert_eq!(
+        federation.wires.asked(),
+        [(HERE, CITY), (CITY, THERE)],
+        "only what is missing"
+    );
 }
 
 #[tokio::test]
@@ -162,7 +225,9 @@ async fn f02_whole_runs_before_a_cut_count() {
     let asked = federation.ask(HERE, federation.case()).await;
     let ends: BTreeSet<_> = ALL.map(|node| outcome(&asked, node)).into();
     assert!(ends.contains(&Outcome::PeerError));
-    let answered = ALL.into_iter().filter(|node| outcome(&asked, *node) == Outcome::Answered);
+    let answered = ALL
+        .into_iter()
+        .filter(|node| outcome(&asked, *node) == Outcome::Answered);
     assert_eq!(answered.count(), 2, "this node and the one whole run");
     federation.wires.mend();
     let again = federation.again(HERE, &asked).await;
@@ -207,8 +272,16 @@ async fn the_asker_checks_itself_first_and_logs_nothing() {
     let broken = [
         ("/approver/staff_number", serde_json::json!("1001"), Rule::SamePerson),
         ("/mandate/purpose", "review".into(), Rule::MandateNotInForce),
-        ("/mandate/subjects", serde_json::json!([HEAD.number]), Rule::MandateSubject),
-        ("/mandate/categories", serde_json::json!(["pension"]), Rule::MandateCategory),
+        (
+            "/mandate/subjects",
+            serde_json::json!([HEAD.number]),
+            Rule::MandateSubject,
+        ),
+        (
+            "/mandate/categories",
+            serde_json::json!(["pension"]),
+            Rule::MandateCategory,
+        ),
         (
             "/mandate/valid_until",
             serde_json::json!(morning().minus(Duration::from_secs(1))),
@@ -219,7 +292,10 @@ async fn the_asker_checks_itself_first_and_logs_nothing() {
         let mut case = federation.case();
         *case.pointer_mut(place).unwrap() = value;
         let refused = federation.try_ask(HERE, case).await.unwrap_err();
-        assert!(matches!(refused, ExchangeError::Refused(found) if found == rule), "{rule}");
+        assert!(
+            matches!(refused, ExchangeError::Refused(found) if found == rule),
+            "{rule}"
+        );
     }
     assert_eq!(federation.log_size(HERE).await, before);
     assert!(federation.wires.asked().is_empty());
@@ -261,7 +337,9 @@ async fn s11_a_relay_stops_what_the_asker_should_have_stopped() {
         ),
         (
             federation
-                .forge(HERE, &like, |entry, _| entry.expires = morning().minus(Duration::from_secs(9)))
+                .forge(HERE, &like, |entry, _| {
+                    entry.expires = morning().minus(Duration::from_secs(9))
+                })
                 .await,
             "expired",
         ),
@@ -273,7 +351,10 @@ async fn s11_a_relay_stops_what_the_asker_should_have_stopped() {
         ),
     ];
     for (run, rule) in forged {
-        let response = federation.hand_in(HERE, CITY, write_run(&run).as_bytes()).await.unwrap();
+        let response = federation
+            .hand_in(HERE, CITY, write_run(&run).as_bytes())
+            .await
+            .unwrap();
         let text: String = response.iter().map(|part| part.0.as_str()).collect();
         assert!(text.contains(&format!("\"rule\":\"{rule}\"")), "{rule}");
         assert!(!text.contains("\"kind\":\"answer\""), "{rule}");
@@ -286,41 +367,34 @@ async fn a_relay_that_refuses_is_named_by_all_behind_it() {
     let federation = Federation::of(&ALL).await;
     let case = federation.case();
     let mandate: StatementId = case["mandate"]["id"].as_str().unwrap().parse().unwrap();
-    let effect = Effect::Withdrawn {
-        asker: code(HERE),
-        mandate,
-        until: federation.clock.now().plus(Duration::from_secs(3600)),
-    };
-    // Only the relay knows of the withdrawal.
-    let store = federation.node(CITY).store();
-    store.append("acts".to_owned(), Vec::new(), vec![effect]).await.ok();
-    if !store
-        .is_withdrawn(code(HERE), mandate, federation.clock.now())
-        .await
-        .unwrap()
-    {
-        return withdrawn_along_the_way(&federation, case).await;
-    }
+    // Only the relay knows of the withdrawal, as if the asker was restored from a backup.
+    federation.remember_withdrawal(CITY, HERE, mandate).await;
     let asked = federation.ask(HERE, case).await;
     assert_eq!(outcome(&asked, CITY), Outcome::Refused);
-    assert_eq!(outcome(&asked, THERE), Outcome::RefusedOnWay);
+    assert_eq!(detail(&asked, CITY), "mandate_withdrawn");
+    for node in [PROVINCE, THERE] {
+        assert_eq!(outcome(&asked, node), Outcome::RefusedOnWay, "{node}");
+        assert_eq!(detail(&asked, node), "421000 mandate_withdrawn");
+    }
+    assert_eq!(federation.wires.asked(), [(HERE, CITY)], "it goes no further");
 }
 
-/// The relay has the withdrawal; the asker, as if restored from a backup, has forgotten it and repeats its question.
-async fn withdrawn_along_the_way(federation: &Federation, case: serde_json::Value) {
+#[tokio::test]
+async fn after_a_withdrawal_not_even_stored_answers_are_sent() {
+    let federation = Federation::of(&ALL).await;
+    let case = federation.case();
     let mandate: StatementId = case["mandate"]["id"].as_str().unwrap().parse().unwrap();
-    federation.wires.spoil(CITY, THERE, Fault::Down);
     let asked = federation.ask(HERE, case).await;
-    federation.wires.mend();
-    let budget = Duration::from_secs(2);
-    federation.node(HERE).withdraw(mandate, "test", budget).await.unwrap();
-    federation.wires.asked();
+    federation.remember_withdrawal(CITY, HERE, mandate).await;
     let (run, _) = federation.node(HERE).known(asked.id).await.unwrap();
-    let response = federation.hand_in(HERE, CITY, write_run(&run).as_bytes()).await.unwrap();
-    let text: String = response.iter().map(|part| part.0.as_str()).collect();
-    assert!(text.contains("\"rule\":\"mandate_withdrawn\""));
-    assert!(!text.contains("\"kind\":\"answer\""));
-    assert!(federation.wires.asked().is_empty(), "it goes no further");
+    let response = federation.hand_in(HERE, CITY, write_run(&run).as_bytes()).await;
+    let response = response.unwrap();
+    assert!(
+        response
+            .iter()
+            .any(|part| part.0.contains("\"rule\":\"mandate_withdrawn\""))
+    );
+    assert!(!response.iter().any(|part| part.says("answer")));
 }
 
 #[tokio::test]
@@ -335,7 +409,10 @@ async fn a_withdrawal_reaches_every_target_and_is_obeyed() {
         .await
         .unwrap();
     assert_eq!(told.len(), 4);
-    assert!(told.iter().all(|(_, outcome)| *outcome == Outcome::Answered), "{told:?}");
+    assert!(
+        told.iter().all(|(_, outcome)| *outcome == Outcome::Answered),
+        "{told:?}"
+    );
     for node in ALL {
         let store = federation.node(node).store();
         let now = federation.clock.now();
