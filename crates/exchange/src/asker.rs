@@ -261,7 +261,7 @@ impl<N: Network> Exchange<N> {
         let (sender, mut runs) = mpsc::channel(64);
         let mut effects = Vec::new();
         let caller = Caller::Socket;
-        let work = self.answer(&caller, &asked, &hop, began, sender);
+        let work = self.answer(&caller, &asked, None, &hop, began, sender);
         let hear = async {
             while let Some(run) = runs.recv().await {
                 let node = run.origin.node;
@@ -424,7 +424,7 @@ impl<N: Network> Exchange<N> {
                     }
                 }
             };
-            let (worked, ()) = tokio::join!(self.answer(&caller, &asked, &hop, Instant::now(), sender), hear);
+            let (worked, ()) = tokio::join!(self.answer(&caller, &asked, None, &hop, Instant::now(), sender), hear);
             worked?;
             for target in &asked.targets {
                 let outcome = if acknowledged.contains(target) {

@@ -25,30 +25,28 @@ pub(crate) struct Seat {
 }
 
 impl Seats {
-    async fn take(&self, key: Key) -> OwnedMutexGuard<()> {
-        let seat = {
-            let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            seats.retain(|_, seat| seat.strong_count() > 0);
-            let held = seats.get(&key).and_then(Weak::upgrade);
-            held.unwrap_or_else(|| {
-                let seat = Arc::new(tokio::sync::Mutex::new(()));
-                seats.insert(key, Arc::downgrade(&seat));
-                seat
-            })
-        };
-        seat.lock_owned().await
+    fn place(&self, key: Key) -> Arc<tokio::sync::Mutex<()>> {
+        let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seats.retain(|_, seat| seat.strong_count() > 0);
+        let held = seats.get(&key).and_then(Weak::upgrade);
+        held.unwrap_or_else(|| {
+            let seat = Arc::new(tokio::sync::Mutex::new(()));
+            seats.insert(key, Arc::downgrade(&seat));
+            seat
+        })
     }
 }
 
 impl<N: Network> Exchange<N> {
-    /// Whether the id is free, or was used for the very same bytes.
+    /// The question's place if nobody sits in it: nothing if the same question is being searched now.
     ///
     /// # Errors
     /// `Conflict` if other bytes came under the same id.
-    pub(crate) async fn nothing_else_under_its_id(&self, asked: &Accepted) -> Result<(), ExchangeError> {
-        match self.store.question(&asked.origin, asked.id).await? {
-            Some(before) if before.leaf != asked.leaf => Err(ExchangeError::Conflict),
-            _ => Ok(()),
+    pub(crate) async fn seat_at_once(&self, asked: &Accepted) -> Result<Option<Seat>, ExchangeError> {
+        let place = self.seats.place((asked.origin.clone(), asked.id));
+        match place.try_lock_owned() {
+            Ok(guard) => self.seated(asked, guard).await.map(Some),
+            Err(_) => Ok(None),
         }
     }
 
@@ -57,7 +55,11 @@ impl<N: Network> Exchange<N> {
     /// # Errors
     /// `Conflict` if other bytes came under the same id.
     pub(crate) async fn seat(&self, asked: &Accepted) -> Result<Seat, ExchangeError> {
-        let guard = self.seats.take((asked.origin.clone(), asked.id)).await;
+        let place = self.seats.place((asked.origin.clone(), asked.id));
+        self.seated(asked, place.lock_owned().await).await
+    }
+
+    async fn seated(&self, asked: &Accepted, guard: OwnedMutexGuard<()>) -> Result<Seat, ExchangeError> {
         let said = match self.store.question(&asked.origin, asked.id).await? {
             None => Vec::new(),
             Some(before) if before.leaf == asked.leaf => self.store.said(&asked.origin, asked.id).await?,

@@ -48,7 +48,8 @@ impl<N: Network> Exchange<N> {
             .accept(&caller, request)
             .await
             .map_err(|problem| problem.of(self.here()))?;
-        self.nothing_else_under_its_id(&asked)
+        let seat = self
+            .seat_at_once(&asked)
             .await
             .map_err(|error| Problem::new(error.kind_for_strangers(), error.for_strangers()).of(self.here()))?;
         let (runs, mut said) = mpsc::channel(WAITING);
@@ -56,7 +57,7 @@ impl<N: Network> Exchange<N> {
         let node = Arc::clone(self);
         // A client that goes away cancels what is still asked for it; what was said by then is in the log.
         tokio::spawn(async move {
-            let work = node.answer(&caller, &asked, &hop, began, runs);
+            let work = node.answer(&caller, &asked, seat, &hop, began, runs);
             tokio::pin!(work);
             let mut done = None;
             let mut alive = tokio::time::interval_at(Instant::now() + HEARTBEAT_EVERY, HEARTBEAT_EVERY);
@@ -114,6 +115,7 @@ impl<N: Network> Exchange<N> {
         self: &Arc<Self>,
         caller: &Caller,
         asked: &Accepted,
+        seat: Option<Seat>,
         hop: &Hop,
         began: Instant,
         runs: mpsc::Sender<VerifiedRun>,
@@ -122,7 +124,10 @@ impl<N: Network> Exchange<N> {
         let Seat {
             said: said_before,
             guard,
-        } = self.seat(asked).await?;
+        } = match seat {
+            Some(seat) => seat,
+            None => self.seat(asked).await?,
+        };
         let wanted: BTreeSet<_> = match &hop.only {
             Some(only) => only
                 .iter()
@@ -139,6 +144,12 @@ impl<N: Network> Exchange<N> {
         } else {
             neighbours::onward(here, asked, &wanted)
         };
+        if matches!(asked.asking, Asking::Withdrawal(_)) && said_before.is_empty() && !onward.is_empty() {
+            // It binds here before anybody behind is waited for.
+            let body = account::due(None, Vec::new(), Vec::new(), |_, _| false, hop)?;
+            let draft = account::draft(asked.leaf, &body, self.clock.now())?;
+            self.append(asked, vec![draft], Vec::new()).await?;
+        }
         let elsewhere = self.ask_neighbours(asked, hop, began, onward, &runs);
 
         let local = async {

@@ -61,6 +61,9 @@ impl<N: Network> Exchange<N> {
                 tracing::warn!(%refused, "a note is refused");
             }
         }
+        for fork in trust.forks().iter().skip(self.trust.load().forks().len()) {
+            tracing::error!(%fork, "two notes under one name and number say different things");
+        }
         let new: Vec<_> = trust
             .all()
             .filter(|(name, held)| !before.contains(&((*name).to_owned(), held.reference.number)))

@@ -433,6 +433,65 @@ async fn a_withdrawal_reaches_every_target_and_is_obeyed() {
 }
 
 #[tokio::test]
+async fn a_withdrawal_binds_a_relay_before_it_waits_for_others() {
+    let federation = Federation::of(&ALL).await;
+    let case = federation.case();
+    let mandate: StatementId = case["mandate"]["id"].as_str().unwrap().parse().unwrap();
+    federation.ask(HERE, case).await;
+    federation.wires.spoil(CITY, THERE, Fault::Hang);
+    let store = federation.node(CITY).store();
+    let watch = async {
+        for _ in 0..50 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if store
+                .is_withdrawn(code(HERE), mandate, federation.clock.now())
+                .await
+                .unwrap()
+            {
+                return true;
+            }
+        }
+        false
+    };
+    let withdraw = federation.node(HERE).withdraw(mandate, "test", Duration::from_secs(3));
+    let (told, bound) = tokio::join!(withdraw, watch);
+    assert!(bound, "within a second, while the district hangs");
+    let ends: Vec<_> = told
+        .unwrap()
+        .into_iter()
+        .map(|(node, end)| (node.number(), end))
+        .collect();
+    assert!(ends.contains(&(CITY, Outcome::Answered)));
+    assert!(ends.contains(&(THERE, Outcome::Pending)), "it has not acknowledged");
+}
+
+#[tokio::test]
+async fn what_expired_long_ago_is_a_problem_of_clocks() {
+    let federation = Federation::of(&ALL).await;
+    let asked = federation.ask(HERE, federation.case()).await;
+    let (run, _) = federation.node(HERE).known(asked.id).await.unwrap();
+    federation.clock.advance(Duration::from_secs(10 * 24 * 3600 + 20 * 60));
+    let problem = federation.hand_in(HERE, CITY, write_run(&run).as_bytes()).await;
+    assert_eq!(problem.unwrap_err(), ProblemKind::Clock);
+}
+
+#[tokio::test]
+async fn what_was_answered_stays_answered_when_its_mandate_runs_out() {
+    let federation = Federation::of(&ALL).await;
+    let mut case = federation.case();
+    case["mandate"]["valid_until"] = serde_json::json!(morning().plus(Duration::from_secs(3600)));
+    let asked = federation.ask(HERE, case).await;
+    let (run, _) = federation.node(HERE).known(asked.id).await.unwrap();
+    federation.clock.advance(Duration::from_secs(2 * 3600));
+    let response = federation
+        .hand_in(HERE, CITY, write_run(&run).as_bytes())
+        .await
+        .unwrap();
+    assert!(response.iter().any(|part| part.says("answer")));
+    assert!(!response.iter().any(|part| part.says("refusal")));
+}
+
+#[tokio::test]
 async fn codes_that_are_no_node_and_suspended_nodes_are_said() {
     let federation = Federation::of(&ALL).await;
     let later = federation.clock.now().plus(Duration::from_secs(1));
