@@ -20,3 +20,5 @@ pub mod trust;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod vectors;

@@ -255,10 +255,16 @@ impl VerifiedRun {
         let seal = |statement: &Verified<Statement>| match (&statement.entry.said, &statement.body) {
             (Said::Answer(_) | Said::Refusal(_), BodyPart::Open(body)) => {
                 let sealed = key.seal(&statement.line, body)?;
-                Ok(Verified(Statement { body: BodyPart::Sealed(sealed), ..statement.0.clone() }))
+                Ok(Verified(Statement {
+                    body: BodyPart::Sealed(sealed),
+                    ..statement.0.clone()
+                }))
             }
             _ => Ok(statement.clone()),
         };
-        Ok(Self { statements: self.statements.iter().map(seal).collect::<Result<_, _>>()?, ..self.clone() })
+        Ok(Self {
+            statements: self.statements.iter().map(seal).collect::<Result<_, _>>()?,
+            ..self.clone()
+        })
     }
 }
