@@ -1,7 +1,7 @@
 //! Calling neighbours: one HTTP/2 client for each, which knows whom it means to call. Addresses come from the registry alone.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,6 +13,9 @@ use sanku_values::{Clock, DivisionCode};
 
 use crate::TransportError;
 use crate::tls::{Material, Strict, client_config};
+
+/// Largest problem document that is read.
+const LARGEST_PROBLEM: usize = 64 << 10;
 
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -56,10 +59,26 @@ impl PeerClients {
         }
     }
 
-    /// From now on shows this material; connections of the old end when their requests do.
+    /// From now on shows this material; connections of the old end when their requests do. Bad material changes nothing
+    /// and is said: [`Server::reload`](crate::Server::reload), which a node calls first, refuses it with an error.
     pub fn reload(&self, material: Material) {
+        let strict = Strict::new(Arc::clone(&self.trust), Arc::clone(&self.clock), None);
+        if let Err(error) = client_config(&material, strict) {
+            return tracing::error!(%error, "the new certificate is bad; calls go on with the old one");
+        }
         self.material.store(Arc::new(material));
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.clients().clear();
+    }
+
+    /// After notes changed: clients of whoever is trusted no more are dropped, and with them their connections.
+    pub fn trust_changed(&self) {
+        let trust = self.trust.load();
+        self.clients()
+            .retain(|code, called| trust.judge_member(*code).is_ok() && called.strict.still_holds());
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<DivisionCode, Called>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn client(&self, to: DivisionCode) -> Result<Called, TransportError> {
@@ -71,18 +90,12 @@ impl PeerClients {
             .registry()
             .and_then(|(_, registry, _)| registry.node(to).and_then(|row| row.endpoints.first().cloned()))
             .ok_or(TransportError::NoEndpoint)?;
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(called) = clients.get(&to).filter(|called| called.endpoint == endpoint) {
-            let expired = called
-                .strict
-                .seen
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .as_ref()
-                .is_some_and(|peer| peer.not_after < self.clock.now() || trust.is_revoked_serial(to, &peer.serial));
-            if !expired {
-                return Ok(called.clone());
-            }
+        let mut clients = self.clients();
+        if let Some(called) = clients.get(&to)
+            && called.endpoint == endpoint
+            && called.strict.still_holds()
+        {
+            return Ok(called.clone());
         }
         let strict = Strict::new(Arc::clone(&self.trust), Arc::clone(&self.clock), Some(to));
         let client = reqwest::Client::builder()
@@ -130,8 +143,14 @@ impl PeerClients {
             Ok(response) => response,
             Err(error) => {
                 // Whatever was wrong with the connection, the next request makes a new one.
-                self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&to);
-                return Err(error.into());
+                self.forget(to, &called);
+                return Err(match called.strict.refused() {
+                    Some(refused) => {
+                        let problem = Problem::new(refused.problem(), refused.to_string());
+                        TransportError::Refused(Box::new(problem))
+                    }
+                    None => error.into(),
+                });
             }
         };
         let notes = response
@@ -141,16 +160,61 @@ impl PeerClients {
             .map(str::to_owned);
         if !response.status().is_success() {
             let status = response.status().as_u16();
-            let bytes = response.bytes().await.unwrap_or_default();
-            let problem =
-                serde_json::from_slice(&bytes[..bytes.len().min(64 << 10)]).unwrap_or_else(|_| of_status(status));
+            let bytes = beginning(response, LARGEST_PROBLEM).await;
+            let problem = serde_json::from_slice(&bytes).unwrap_or_else(|_| of_status(status));
             return Err(TransportError::Refused(Box::new(problem)));
         }
         Ok(Response {
             notes,
-            body: Box::pin(response.bytes_stream().map_err(TransportError::from)),
+            body: Box::pin(self.while_trusted(to, response.bytes_stream().map_err(TransportError::from))),
         })
     }
+
+    /// Drops a neighbour's client, unless another took its place meanwhile.
+    fn forget(&self, to: DivisionCode, called: &Called) {
+        let mut clients = self.clients();
+        if clients
+            .get(&to)
+            .is_some_and(|held| Arc::ptr_eq(&held.strict, &called.strict))
+        {
+            clients.remove(&to);
+        }
+    }
+
+    /// A body that ends with an error as soon as notes say that its sender is trusted no more.
+    fn while_trusted(
+        &self,
+        to: DivisionCode,
+        body: impl Stream<Item = Result<Bytes, TransportError>> + Send + 'static,
+    ) -> impl Stream<Item = Result<Bytes, TransportError>> + Send + 'static {
+        let trust = Arc::clone(&self.trust);
+        let mut judged = trust.load_full();
+        body.and_then(move |bytes| {
+            let now = trust.load_full();
+            let verdict = if Arc::ptr_eq(&now, &judged) {
+                Ok(())
+            } else {
+                judged = now;
+                judged.judge_member(to)
+            };
+            std::future::ready(verdict.map(|()| bytes).map_err(|kind| {
+                let problem = Problem::new(kind, to.to_string());
+                TransportError::Refused(Box::new(problem))
+            }))
+        })
+    }
+}
+
+/// The first bytes of a body, however long it is.
+async fn beginning(mut response: reqwest::Response, most: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Ok(Some(part)) = response.chunk().await {
+        bytes.extend_from_slice(&part[..part.len().min(most - bytes.len())]);
+        if bytes.len() >= most {
+            break;
+        }
+    }
+    bytes
 }
 
 /// A response without a problem document.

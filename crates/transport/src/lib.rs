@@ -1,4 +1,20 @@
-//! Mutual TLS between nodes: the peer port's server and the clients of neighbours, reloading, limits. Knows no SQL.
+//! Mutual TLS between nodes (节点间双向 TLS): the peer port's server and the clients of neighbours, reloading, limits. Knows
+//! no SQL, and no routes: the router comes from whoever wires a node.
+//!
+//! TLS 1.3 alone (RFC 8446), certificates on both sides, no tickets, no resumption, no early data. Every chain meets the strict
+//! verifier of `sanku-certs` with the notes as they are then; the peer is judged again at each request, and when notes change
+//! each open connection is ([`Server::trust_changed`], [`PeerClients::trust_changed`]). A client that is refused mostly sees a
+//! connection that breaks, so reasons are logged by whoever refuses, and what our own verifier refuses comes back as the
+//! problem's kind.
+//!
+//! | limit | value |
+//! |---|---|
+//! | TCP and TLS, either side | 5 s |
+//! | a header, and the first request of a connection | 5 s |
+//! | connections of one peer, and of all | 32, 1,024 |
+//! | streams of a connection | 64 |
+//! | header list | 16 KiB |
+//! | a silent connection, found by pings | 40 s at the server, 10 s at a client |
 
 mod client;
 mod server;
@@ -48,3 +64,6 @@ fn kind(error: &reqwest::Error) -> &'static str {
         "broken off"
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use sanku_certs::{PeerIdentity, verify_chain};
-use sanku_federation_protocol::problem::{Problem, ProblemKind};
+use sanku_federation_protocol::problem::Problem;
 use sanku_federation_protocol::trust::Trust;
 use sanku_values::{Clock, DivisionCode};
 use tokio::net::TcpListener;
@@ -35,6 +36,8 @@ const HEADERS: Duration = Duration::from_secs(5);
 const PING: Duration = Duration::from_secs(20);
 const CONNECTIONS: usize = 1024;
 const CONNECTIONS_OF_A_PEER: usize = 32;
+const STREAMS: u32 = 64;
+const HEADER_LIST: usize = 16 * 1024;
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// The peer port's state: replaced by reloads, judged at each request.
@@ -91,9 +94,11 @@ impl Server {
         let slots = Arc::new(Semaphore::new(CONNECTIONS));
         let tasks = TaskTracker::new();
         loop {
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-                break;
+            let slot = tokio::select! {
+                () = stop.cancelled() => break,
+                slot = Arc::clone(&slots).acquire_owned() => slot,
             };
+            let Ok(slot) = slot else { break };
             let (socket, address) = tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = listener.accept() => match accepted {
@@ -149,26 +154,19 @@ impl Server {
         };
         let serving = self.clone();
         let code = peer.code;
+        let spoke = Arc::new(AtomicBool::new(false));
+        let heard = Arc::clone(&spoke);
         let service = service_fn(move |request: Request<Incoming>| {
+            heard.store(true, Ordering::Relaxed);
             let (server, router, peer) = (serving.clone(), router.clone(), peer.clone());
             async move { Ok::<_, Infallible>(server.request(request, router, peer).await) }
         });
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS)
-            .max_buf_size(64 * 1024);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(Some(PING))
-            .keep_alive_timeout(PING)
-            .max_concurrent_streams(64)
-            .max_header_list_size(16 * 1024)
-            .max_pending_accept_reset_streams(Some(32));
+        let builder = builder();
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
+        // Nobody connects without something to ask: the first request has the time of a header, preface included.
+        let first = tokio::time::sleep(HEADERS);
+        tokio::pin!(first);
         loop {
             tokio::select! {
                 ended = connection.as_mut() => {
@@ -178,9 +176,14 @@ impl Server {
                     return;
                 }
                 () = stop.cancelled() => break,
+                () = first.as_mut(), if !spoke.load(Ordering::Relaxed) => {
+                    if !spoke.load(Ordering::Relaxed) {
+                        return tracing::info!(%address, peer = %code, "a connection without a request is closed");
+                    }
+                }
                 _ = changed.changed() => {
-                    if self.trust.load().judge_member(code).is_err() {
-                        tracing::info!(peer = %code, "a connection is closed: the peer is trusted no more");
+                    if let Err(refused) = verify_chain(&chain, &self.trust.load(), self.clock.now()) {
+                        tracing::warn!(peer = %code, code = refused.code, "a connection is closed: the peer is trusted no more");
                         return;
                     }
                 }
@@ -193,14 +196,7 @@ impl Server {
     /// Judges the peer again, then lets the router answer; every response says the digest of our notes.
     async fn request(&self, mut request: Request<Incoming>, router: Router, peer: PeerIdentity) -> Response {
         let trust = self.trust.load_full();
-        let judged = if peer.not_after < self.clock.now() {
-            Err(ProblemKind::PeerCertExpired)
-        } else if trust.is_revoked_serial(peer.code, &peer.serial) {
-            Err(ProblemKind::Revoked)
-        } else {
-            trust.judge_member(peer.code)
-        };
-        let mut response = match judged {
+        let mut response = match peer.judge(&trust, self.clock.now()) {
             Ok(()) => {
                 request.extensions_mut().insert(peer);
                 router.oneshot(request).await.unwrap_or_else(|never| match never {})
@@ -215,6 +211,26 @@ impl Server {
         }
         response
     }
+}
+
+/// HTTP with the limits of the peer port, timers set: without them hyper's limits of time do nothing.
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .max_buf_size(HEADER_LIST);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(PING))
+        .keep_alive_timeout(PING)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADER_LIST as u32)
+        .max_pending_accept_reset_streams(Some(32))
+        .max_local_error_reset_streams(Some(32));
+    builder
 }
 
 /// A problem document as a response.

@@ -1,7 +1,7 @@
 //! TLS 1.3 with certificates on both sides: no tickets, no resumption, no early data; every chain meets the strict verifier
 //! with the notes as they are now.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -9,7 +9,7 @@ use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
-use sanku_certs::{PeerIdentity, verify_chain};
+use sanku_certs::{PeerIdentity, Refused, verify_chain};
 use sanku_federation_protocol::trust::Trust;
 use sanku_values::{Clock, DivisionCode};
 
@@ -40,8 +40,8 @@ pub(crate) struct Strict {
     provider: Arc<CryptoProvider>,
     /// Whom we mean to call; nothing where anybody active may call us.
     expected: Option<DivisionCode>,
-    /// Who answered the last handshake.
-    pub(crate) seen: Mutex<Option<PeerIdentity>>,
+    /// Who answered the last handshake, or why nobody did whom we may speak with.
+    seen: Mutex<Option<Result<PeerIdentity, Refused>>>,
 }
 
 impl Strict {
@@ -55,19 +55,52 @@ impl Strict {
         })
     }
 
+    fn seen(&self) -> MutexGuard<'_, Option<Result<PeerIdentity, Refused>>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether whoever answered the last handshake may be asked on, as far as the notes and the clock say now.
+    pub(crate) fn still_holds(&self) -> bool {
+        match &*self.seen() {
+            Some(Ok(peer)) => peer.judge(&self.trust.load(), self.clock.now()).is_ok(),
+            _ => true,
+        }
+    }
+
+    /// Why the last handshake was refused by us.
+    pub(crate) fn refused(&self) -> Option<Refused> {
+        self.seen().as_ref().and_then(|seen| seen.as_ref().err().cloned())
+    }
+
     fn judge(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
         let chain: Vec<_> = std::iter::once(leaf).chain(intermediates).cloned().collect();
-        let refused = rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure);
-        let identity = verify_chain(&chain, &self.trust.load(), self.clock.now()).map_err(|reason| {
-            tracing::warn!(code = reason.code, detail = %reason.detail, "a certificate is refused");
-            refused.clone()
-        })?;
-        if self.expected.is_some_and(|expected| expected != identity.code) {
-            tracing::warn!(expected = ?self.expected, found = %identity.code, "another node answers at this address");
-            return Err(refused);
+        let judged = verify_chain(&chain, &self.trust.load(), self.clock.now()).and_then(|peer| self.meant(peer));
+        let refused = judged.as_ref().err().cloned();
+        *self.seen() = Some(judged);
+        match refused {
+            None => Ok(()),
+            Some(refused) => {
+                // The other side mostly sees a broken connection: the reason is said here.
+                tracing::warn!(code = refused.code, detail = %refused.detail, "a certificate is refused");
+                Err(rustls::Error::InvalidCertificate(
+                    CertificateError::ApplicationVerificationFailure,
+                ))
+            }
         }
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
-        Ok(())
+    }
+
+    /// The peer, if it is whom we mean to call.
+    fn meant(&self, peer: PeerIdentity) -> Result<PeerIdentity, Refused> {
+        match self.expected {
+            Some(expected) if expected != peer.code => Err(Refused {
+                code: "wrong_node",
+                detail: format!(
+                    "{expected} 的地址由 {} 应答 answers at the address of {expected}",
+                    peer.code
+                ),
+            }),
+            _ => Ok(peer),
+        }
     }
 }
 
