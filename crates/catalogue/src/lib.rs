@@ -123,6 +123,9 @@ pub struct Code {
     pub id: String,
     /// Chinese name.
     pub label: String,
+    /// Other words that departments write for it.
+    #[serde(default)]
+    pub aliases: Vec<String>,
 }
 
 /// A field as the file writes it.
@@ -326,13 +329,56 @@ mod tests {
                 category.id
             );
             for field in &category.fields {
-                assert!(
-                    !matches!(&field.kind, FieldKind::Code(codes) if codes.is_empty()),
-                    "{}.{}",
+                let FieldKind::Code(codes) = &field.kind else { continue };
+                let words: Vec<_> = codes
+                    .iter()
+                    .flat_map(|code| std::iter::once(&code.label).chain(&code.aliases).chain([&code.id]))
+                    .collect();
+                assert!(!codes.is_empty(), "{}.{}", category.id, field.id);
+                assert_eq!(
+                    words.iter().collect::<BTreeSet<_>>().len(),
+                    words.len(),
+                    "{}.{} has a word for two codes",
                     category.id,
                     field.id
                 );
             }
+        }
+    }
+
+    #[test]
+    fn headers_that_departments_write_lead_to_their_fields() {
+        let field_of = |in_category: &str, header: &str| {
+            category(in_category)
+                .fields
+                .iter()
+                .find(|field| field.label == header || field.aliases.iter().any(|alias| alias == header))
+                .map(|field| field.id.as_str())
+        };
+        for (in_category, header, field) in [
+            ("subsidy", "发放金额", "amount"),
+            ("vehicle", "号牌号码", "plate"),
+            ("vehicle", "登记日期", "first_registered_on"),
+            ("business_interest", "企业名称", "name"),
+            ("business_interest", "统一社会信用代码", "credit_code"),
+            ("employment", "统一社会信用代码", "employer_code"),
+            ("employment", "起始日期", "start_date"),
+            ("marriage", "登记日期", "date"),
+            ("real_estate", "登记日期", "registered_on"),
+            ("assistance", "起始日期", "since"),
+            ("transport_operation", "号牌号码", "plate"),
+        ] {
+            assert_eq!(field_of(in_category, header), Some(field), "{in_category} {header}");
+        }
+        // Words of a neighbouring meaning must not be taken for a field: where the owner lives is not where the house stands.
+        for (in_category, header) in [
+            ("real_estate", "家庭住址"),
+            ("real_estate", "征地面积"),
+            ("land_compensation", "房屋面积"),
+            ("business_interest", "注册资本"),
+            ("subsidy", "成交金额"),
+        ] {
+            assert_eq!(field_of(in_category, header), None, "{in_category} {header}");
         }
     }
 
