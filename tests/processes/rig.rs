@@ -66,7 +66,7 @@ impl Proxy {
                 let (mode, cut_after) = (Arc::clone(&mode), Arc::clone(&cut_after));
                 let (client_out, server_out) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 std::thread::spawn(move || pump(client, server_out, None));
-                std::thread::spawn(move || pump(server, client_out, Some((mode, cut_after))));
+                std::thread::spawn(move || pump(server, client_out, Some(&(mode, cut_after))));
             }
         });
         proxy
@@ -78,10 +78,10 @@ impl Proxy {
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, link: Option<(Arc<AtomicU8>, Arc<AtomicU64>)>) {
+fn pump(mut from: TcpStream, mut to: TcpStream, link: Option<&(Arc<AtomicU8>, Arc<AtomicU64>)>) {
     let mut buffer = [0; 16 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
-        if let Some((mode, cut_after)) = &link {
+        if let Some((mode, cut_after)) = link {
             match mode.load(Ordering::SeqCst) {
                 1 => std::thread::sleep(Duration::from_secs(3)),
                 2 => {
@@ -272,7 +272,7 @@ pub(crate) fn outcome(result: &Value, code: u32) -> String {
         .as_array()
         .unwrap()
         .iter()
-        .find(|outcome| outcome["node"] == code.to_string());
+        .find(|outcome| outcome["node"].as_str() == Some(&code.to_string()));
     found.unwrap_or_else(|| panic!("{code} has no outcome"))["outcome"]
         .as_str()
         .unwrap()

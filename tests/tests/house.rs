@@ -1,5 +1,7 @@
 //! The house keeps its rules: dependencies point from I/O to values, SQL stands in one crate, files have a size a reader can hold.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

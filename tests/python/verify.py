@@ -1,0 +1,376 @@
+"""A second implementation of the reader, from the specification alone: agrees with every vector or ends with 1.
+
+Standard library and `cryptography`. Usage: python3 tests/python/verify.py federation-protocol/vectors
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import pathlib
+import re
+import sys
+import unicodedata
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+
+class Invalid(Exception):
+    """Something does not hold."""
+
+
+def need(condition, why):
+    if not condition:
+        raise Invalid(why)
+
+
+def sha(data):
+    return hashlib.sha256(data).digest()
+
+
+def b64(text):
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Invalid("base64") from error
+    need(base64.b64encode(data).decode() == text, "base64 is not canonical")
+    return data
+
+
+# --- one line of JSON, read strictly ---------------------------------------------------------------------------------
+
+
+def pairs(items):
+    need(len({key for key, _ in items}) == len(items), "a repeated key")
+    return dict(items)
+
+
+def integer(text):
+    need(text != "-0" and abs(int(text)) < 2**53, "an integer beyond its bound")
+    return int(text)
+
+
+def no_float(_):
+    raise Invalid("a float")
+
+
+def walk(value, depth):
+    need(depth <= 16, "too deep")
+    if isinstance(value, str):
+        need(unicodedata.is_normalized("NFC", value), "not NFC")
+        need(not any(0xD800 <= ord(character) < 0xE000 for character in value), "a lone surrogate")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            walk(key, depth)
+            walk(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            walk(inner, depth + 1)
+
+
+def strict(line):
+    need(line.startswith("{") and line.endswith("}") and "\n" not in line, "not one object")
+    try:
+        value = json.loads(line, object_pairs_hook=pairs, parse_int=integer, parse_float=no_float, parse_constant=no_float)
+    except json.JSONDecodeError as error:
+        raise Invalid("json") from error
+    walk(value, 0)
+    return value
+
+
+HEX = re.compile(r"[0-9a-f]{64}\Z")
+UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\Z")
+CODE = re.compile(r"\d{6}\Z")
+ORIGIN = re.compile(r"[a-z0-9.-]+/node/\d{6}/[1-9]\d*\Z")
+WORD = re.compile(r"[a-z0-9_.-]{1,64}\Z")
+RULES = "relation purpose mandate_not_in_force mandate_subject mandate_category mandate_withdrawn same_person expired registry".split()
+
+
+def text(pattern):
+    return lambda value: isinstance(value, str) and bool(pattern.match(value))
+
+
+def whole(value):
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def note_ref(value):
+    return isinstance(value, dict) and set(value) == {"number", "digest"} and whole(value["number"]) and text(HEX)(value["digest"])
+
+
+def rising(check):
+    return lambda value: isinstance(value, list) and value and all(map(check, value)) and all(a < b for a, b in zip(value, value[1:]))
+
+
+def one_of(*words):
+    return lambda value: value in words
+
+
+COMMON = {"v": lambda value: value == 1 and value is not True, "kind": text(WORD), "log": text(ORIGIN), "time": text(TIME), "id": text(UUID7), "body": text(HEX)}
+SCOPE = one_of("lineage", "federation", "codes")
+KINDS = {
+    "query": {
+        "purpose": text(WORD), "case": text(HEX), "subjects": whole, "categories": rising(text(WORD)), "scope": SCOPE, "registry": note_ref,
+        "catalogue": whole, "targets": rising(text(CODE)), "priority": one_of("person", "batch"), "expires": text(TIME), "mandate_id": text(UUID7),
+    },
+    "answer": {"re": text(HEX), "subject": whole},
+    "refusal": {"re": text(HEX), "rule": one_of(*RULES)},
+    "account": {"re": text(HEX)},
+    "result": {"re": text(HEX), "complete": lambda value: isinstance(value, bool)},
+    "withdrawal": {"mandate_id": text(UUID7), "registry": note_ref, "scope": SCOPE, "targets": rising(text(CODE)), "expires": text(TIME)},
+    "act": {"action": text(WORD), "object": text(HEX), "to": text(CODE)},
+}
+OPTIONAL = {"targets", "to"}
+
+
+def entry_of(line):
+    need(len(line.encode()) <= 65535, "an entry too long")
+    entry = strict(line)
+    shape = {**COMMON, **KINDS.get(entry.get("kind"), {"kind": lambda _: False})}
+    for key, value in entry.items():
+        need(key in shape and shape[key](value), f"the key {key}")
+    need(all(key in entry for key in shape if key not in OPTIONAL), "a key is missing")
+    if "scope" in entry:
+        need(("targets" in entry) == (entry["scope"] == "codes"), "targets go with scope codes alone")
+    return entry
+
+
+# --- notes, checkpoints, trees ---------------------------------------------------------------------------------------
+
+
+def signed_note(data):
+    text, _, lines = data.rpartition("\n\n")
+    need(lines.endswith("\n") and lines.startswith("— "), "not a signed note")
+    signatures = []
+    for line in lines[:-1].split("\n"):
+        dash, name, encoded = line.split(" ")
+        need(dash == "—", "a line of signature")
+        raw = b64(encoded)
+        signatures.append((name, raw[:4], raw[4:]))
+    return text + "\n", signatures
+
+
+def signed_by(note, vkey):
+    text, signatures = note
+    name, key_id, encoded = vkey.split("+", 2)
+    key = b64(encoded)
+    need(sha(name.encode() + b"\n" + key)[:4].hex() == key_id, "a verifier key")
+    for signer, signer_id, signature in signatures:
+        if signer == name and signer_id.hex() == key_id:
+            try:
+                Ed25519PublicKey.from_public_bytes(key[1:]).verify(signature, text.encode())
+                return key[:1] == b"\x01"
+            except InvalidSignature:
+                return False
+    return False
+
+
+def root_of(leaves, first, size, proof):
+    """Walks the tree as RFC 9162 splits it; parts outside the run take a hash of the proof, left to right."""
+    proof = list(proof)
+    need(leaves and first + len(leaves) <= size, "a run outside its log")
+
+    def part(start, length):
+        if start + length <= first or start >= first + len(leaves):
+            need(proof, "the proof is too short")
+            return proof.pop(0)
+        if length == 1:
+            return leaves[start - first]
+        left = 1 << ((length - 1).bit_length() - 1)
+        return sha(b"\x01" + part(start, left) + part(start + left, length - left))
+
+    root = part(0, size)
+    need(not proof, "the proof is too long")
+    return root
+
+
+# --- streams ---------------------------------------------------------------------------------------------------------
+
+
+def runs_of(stream, keys):
+    """Every run of a stream, verified: (origin, first, [(entry, leaf, body)])."""
+    need(stream == "" or stream.endswith("\n"), "cut")
+    checkpoint, entry, run, runs = None, None, [], []
+    for line in stream.split("\n")[:-1]:
+        letter, content = line[:1], line[2:]
+        need(line[1:2] == " ", "no letter and space")
+        need((entry is not None) == (letter in "BS"), "B or S stands directly after E")
+        need(letter in "EBSP" or not run, "a run is not closed")
+        if letter == "C":
+            checkpoint = signed_note(b64(content).decode())
+        elif letter == "E":
+            entry = content
+        elif letter in ("B", "S"):
+            parsed = entry_of(entry)
+            if letter == "B":
+                need(sha(content.encode()).hex() == parsed["body"], "a body is not its entry's")
+            run.append((parsed, sha(b"\x00" + entry.encode()), content if letter == "B" else None))
+            need(len(run) <= 256, "a run too long")
+            entry = None
+        elif letter == "P":
+            words = content.split(" ")
+            origin, first = words[0], words[1]
+            need(run and checkpoint and origin in keys, "an empty run, no checkpoint, or an unknown log")
+            need(re.fullmatch(r"0|[1-9]\d*", first), "an index")
+            need(signed_by(checkpoint, keys[origin]), "the checkpoint is not this log's")
+            lines = checkpoint[0].split("\n")
+            need(lines[0] == origin and len(lines) == 4, "the checkpoint is not this log's")
+            need(all(statement["log"] == origin for statement, _, _ in run), "an entry of another log")
+            need(all(a[0]["time"] <= b[0]["time"] for a, b in zip(run, run[1:])), "times decrease")
+            proof = [b64(word) for word in words[2:]]
+            need(root_of([leaf for _, leaf, _ in run], int(first), int(lines[1]), proof) == b64(lines[2]), "another root")
+            runs.append((origin, int(first), run))
+            run = []
+        else:
+            need(letter == "H" and content == "", "no such line")
+    need(entry is None and not run, "cut")
+    return runs
+
+
+# --- sealing: HPKE base mode, X25519, HKDF-SHA256, AES-256-GCM ----------------------------------------------------------
+
+
+def extract(salt, label, ikm, suite):
+    return hmac.new(salt or bytes(32), b"HPKE-v1" + suite + label + ikm, hashlib.sha256).digest()
+
+
+def expand(prk, label, info, length, suite):
+    labelled, out, block = length.to_bytes(2, "big") + b"HPKE-v1" + suite + label + info, b"", b""
+    while len(out) < length:
+        block = hmac.new(prk, block + labelled + bytes([len(out) // 32 + 1]), hashlib.sha256).digest()
+        out += block
+    return out[:length]
+
+
+def open_sealed(secret, sealed, entry):
+    kem, hpke = b"KEM\x00\x20", b"HPKE\x00\x20\x00\x01\x00\x02"
+    enc, ciphertext = sealed[:32], sealed[32:]
+    private = X25519PrivateKey.from_private_bytes(secret)
+    public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    shared = private.exchange(X25519PublicKey.from_public_bytes(enc))
+    secret = expand(extract(b"", b"eae_prk", shared, kem), b"shared_secret", enc + public, 32, kem)
+    info = b"sanku/v1/body\n" + entry
+    context = b"\x00" + extract(b"", b"psk_id_hash", b"", hpke) + extract(b"", b"info_hash", info, hpke)
+    prk = extract(secret, b"secret", b"", hpke)
+    key, nonce = expand(prk, b"key", context, 32, hpke), expand(prk, b"base_nonce", context, 12, hpke)
+    try:
+        plain = AESGCM(key).decrypt(nonce, ciphertext, b"")
+    except InvalidTag as error:
+        raise Invalid("the seal does not open") from error
+    need(len(plain) >= 4096 and len(plain) & (len(plain) - 1) == 0, "the padding")
+    return plain.rstrip(b" ")
+
+
+# --- merging ---------------------------------------------------------------------------------------------------------
+
+
+def canonical(value):
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def facts_of(runs):
+    """Facts of the newest answer of each target about each subject: (subject, category, fields) with their sources."""
+    newest, facts = {}, {}
+    for origin, first, run in runs:
+        for place, (entry, leaf, body) in enumerate(run):
+            if entry["kind"] == "answer":
+                key, rank = (origin.split("/")[2], entry["subject"]), (int(origin.split("/")[3]), first + place)
+                if key not in newest or newest[key][0] < rank:
+                    newest[key] = (rank, leaf.hex(), strict(body))
+    for (node, subject), (_, leaf, body) in newest.items():
+        for category in body["categories"]:
+            for record in category["records"]:
+                fact = (subject, category["category"], canonical(record["fields"]))
+                facts.setdefault(fact, set()).add((node, record["as_of"], leaf))
+    return facts
+
+
+def merged_facts(merged):
+    facts = {}
+    for fact in merged["facts"]:
+        for row in fact["rows"]:
+            sources = {(source["node"], source["as_of"], source["statement"]) for source in row["sources"]}
+            facts[(fact["subject"], fact["category"], canonical(row["fields"]))] = sources
+    return facts
+
+
+# --- notes of the federation -----------------------------------------------------------------------------------------
+
+
+def accepted(notes, federation, fingerprint):
+    """How many notes count, by rank: root, delegation, the rest."""
+    parsed = []
+    for note in notes:
+        signed = signed_note(note)
+        name, number, content = signed[0].rstrip("\n").split("\n")
+        parsed.append((name, int(number), signed, strict(content)))
+    parsed.sort(key=lambda note: (note[0] != f"{federation}/root", note[0] != f"{federation}/delegation", note[1]))
+    root = delegation = None
+    count = 0
+    for name, _, signed, content in parsed:
+        kind = name.removeprefix(f"{federation}/")
+        if kind == "root":
+            good = sha(content["key"].encode()).hex() == fingerprint and signed_by(signed, content["key"])
+            root = content if good else root
+        elif kind == "delegation":
+            good = root is not None and signed_by(signed, root["key"])
+            delegation = content if good else delegation
+        elif kind == "registry":
+            good = delegation is not None and signed_by(signed, delegation["publisher"]["key"])
+        else:
+            code = kind.removeprefix("revoked/")
+            signers = [authority["key"] for authority in (delegation or {"authorities": []})["authorities"] if authority["code"] == code]
+            good = any(signed_by(signed, key) for key in signers)
+        count += good
+    return count
+
+
+def main(place):
+    read = lambda name: json.loads((place / name).read_text(encoding="utf-8"))
+    passed, failed = 0, []
+
+    def check(name, good):
+        nonlocal passed
+        passed += good
+        if not good:
+            failed.append(name)
+
+    streams = read("streams.json")
+    for vector in streams["vectors"]:
+        try:
+            runs_of(vector["stream"], streams["keys"])
+            verdict = "valid"
+        except (Invalid, ValueError, KeyError, UnicodeDecodeError):
+            verdict = "invalid"
+        check(vector["name"], verdict == vector["verdict"])
+    sealed = read("sealed.json")
+    hint, body = sealed["sealed"].split(" ")
+    check("sealed: hint", hint == sha(b64(sealed["public"])).hex()[:16] == sealed["hint"])
+    check("sealed: opens", open_sealed(bytes.fromhex(sealed["secret"]), b64(body), sealed["entry"].encode()) == sealed["body"].encode())
+    try:
+        open_sealed(bytes.fromhex(sealed["secret"]), b64(body), b"{}")
+        check("sealed: another entry", False)
+    except Invalid:
+        check("sealed: another entry", True)
+    notes = read("notes.json")
+    for vector in notes["vectors"]:
+        check(f"notes: {vector['name']}", accepted(vector["notes"], notes["federation"], notes["fingerprint"]) == vector["accepted"])
+    merge = read("merge.json")
+    check("merge: digest", sha(merge["merged"].encode()).hex() == merge["digest"])
+    check("merge: canonical", canonical(json.loads(merge["merged"])) == merge["merged"])
+    runs = [run for stream in merge["streams"] for run in runs_of(stream, streams["keys"])]
+    check("merge: facts", facts_of(runs) == merged_facts(json.loads(merge["merged"])))
+    for name in failed:
+        print(f"disagrees: {name}")
+    print(f"{passed} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(pathlib.Path(sys.argv[1])))
