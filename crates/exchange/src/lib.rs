@@ -1,7 +1,7 @@
 //! The engine: the way of a question through a node, and the spreading of notes.
 //!
 //! `question` is the path, read from top to bottom; `accept`, `once`, `authorise`, `search`, `neighbours` and `account` are
-//! its steps; `asker` is the side of the person who asks. Knows no HTTP and no SQL: the network comes in as a trait.
+//! its steps; `asker` and `withdraw` are the side of the person who asks. Knows no HTTP and no SQL: the network comes in as a trait.
 
 mod accept;
 mod account;
@@ -14,6 +14,7 @@ mod once;
 mod question;
 mod search;
 mod spreading;
+mod withdraw;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,10 +1,12 @@
 //! One question, one disclosure: the key is (asker's origin, id). A repeat gets what was said before; a repeat during the
 //! first search waits for it; other bytes under the same id are refused.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use sanku_federation_protocol::names::{Origin, StatementId};
+use sanku_federation_protocol::body::AnswerBody;
+use sanku_federation_protocol::entry::Said;
+use sanku_federation_protocol::names::{Origin, Rule, StatementId, Status};
 use sanku_federation_protocol::statement::VerifiedRun;
 use tokio::sync::OwnedMutexGuard;
 
@@ -67,4 +69,41 @@ impl<N: Network> Exchange<N> {
         };
         Ok(Seat { said, guard })
     }
+}
+
+/// Whether a run holds accounts alone.
+pub(crate) fn only_accounts(run: &VerifiedRun) -> bool {
+    run.statements
+        .iter()
+        .all(|statement| matches!(statement.entry.said, Said::Account(_)))
+}
+
+/// Whether a run holds answers.
+pub(crate) fn discloses(run: &VerifiedRun) -> bool {
+    run.statements
+        .iter()
+        .any(|statement| matches!(statement.entry.said, Said::Answer(_)))
+}
+
+/// Whether every subject was answered and nothing of the newest answers was unavailable.
+pub(crate) fn answered(said: &[VerifiedRun]) -> bool {
+    let mut newest = BTreeMap::new();
+    for statement in said.iter().flat_map(|run| &run.statements) {
+        if let (Said::Answer(answer), Ok(body)) = (&statement.entry.said, statement.body_as::<AnswerBody>()) {
+            newest.insert(answer.subject, body);
+        }
+    }
+    !newest.is_empty()
+        && newest.values().all(|body| {
+            body.categories
+                .iter()
+                .all(|category| category.status != Status::Unavailable)
+        })
+}
+
+/// Whether it was refused by this rule before.
+pub(crate) fn refused(said: &[VerifiedRun], rule: Rule) -> bool {
+    said.iter()
+        .flat_map(|run| &run.statements)
+        .any(|statement| matches!(&statement.entry.said, Said::Refusal(refusal) if refusal.rule == rule))
 }

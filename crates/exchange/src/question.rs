@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sanku_federation_protocol::body::{Body, RefusalBody, Salt};
 use sanku_federation_protocol::entry::{Draft, RefusalEntry, Said};
-use sanku_federation_protocol::names::{Outcome, Rule, StatementId, Status};
+use sanku_federation_protocol::names::{Outcome, Rule, StatementId};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_federation_protocol::stream::{HEARTBEAT, write_problem, write_run};
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use crate::accept::{self, Accepted, Asking};
 use crate::authorise::{Circumstances, Leave, authorise, words};
 use crate::network::{Hop, Network};
-use crate::once::Seat;
+use crate::once::{Seat, answered, discloses, only_accounts, refused};
 use crate::{Caller, Exchange, ExchangeError, account, neighbours, search};
 
 /// The most codes that a request names as still missing.
@@ -372,43 +372,4 @@ impl<N: Network> Exchange<N> {
         });
         futures_util::future::join_all(asks).await
     }
-}
-
-/// Whether a run holds accounts alone.
-fn only_accounts(run: &VerifiedRun) -> bool {
-    run.statements
-        .iter()
-        .all(|statement| matches!(statement.entry.said, Said::Account(_)))
-}
-
-/// Whether a run holds answers.
-fn discloses(run: &VerifiedRun) -> bool {
-    run.statements
-        .iter()
-        .any(|statement| matches!(statement.entry.said, Said::Answer(_)))
-}
-
-/// Whether every subject was answered and nothing of the newest answers was unavailable.
-fn answered(said: &[VerifiedRun]) -> bool {
-    let mut newest = std::collections::BTreeMap::new();
-    for statement in said.iter().flat_map(|run| &run.statements) {
-        if let (Said::Answer(answer), Ok(body)) = (
-            &statement.entry.said,
-            statement.body_as::<sanku_federation_protocol::body::AnswerBody>(),
-        ) {
-            newest.insert(answer.subject, body);
-        }
-    }
-    !newest.is_empty()
-        && newest.values().all(|body| {
-            body.categories
-                .iter()
-                .all(|category| category.status != Status::Unavailable)
-        })
-}
-
-fn refused(said: &[VerifiedRun], rule: Rule) -> bool {
-    said.iter()
-        .flat_map(|run| &run.statements)
-        .any(|statement| matches!(&statement.entry.said, Said::Refusal(refusal) if refusal.rule == rule))
 }
