@@ -186,6 +186,20 @@ impl Federation {
         Ok(RawNote::parse(&bytes)?.content()?)
     }
 
+    /// One command at a time changes the authority's files; another one waits. Released when dropped.
+    fn lock(&self) -> Result<std::fs::File, CertsError> {
+        let path = self.directory.join("authority/lock");
+        let wrong = |error: std::io::Error| CertsError::file(&path, &error);
+        let file = std::fs::File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(wrong)?;
+        file.lock().map_err(wrong)?;
+        Ok(file)
+    }
+
     fn province(&self) -> Result<DivisionCode, CertsError> {
         let file = self.directory.join("authority/federation");
         let text = std::fs::read_to_string(&file).map_err(|error| CertsError::file(&file, &error))?;

@@ -1,7 +1,7 @@
 //! The strict verifier, on top of webpki: the same code at the peer port in both directions.
 //!
 //! webpki accepts expired roots, leaves without the right key usage, and builds its own path through whatever was sent; a
-//! closed federation needs its own rules ([`rules`]) on each certificate and on each link of the chain as it was sent.
+//! closed federation needs its own rules (`rules`) on each certificate and on each link of the chain as it was sent.
 //! Issuance proofs will be judged beside the delegation, once authorities make them.
 
 mod rules;

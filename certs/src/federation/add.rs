@@ -33,9 +33,12 @@ impl Federation {
     /// # Errors
     /// If the code is a member already or lies outside the province, or the endpoint is no address.
     pub fn add(&self, new: NewNode, now: Time) -> Result<PathBuf, CertsError> {
+        let _lock = self.lock()?;
         let mut registry = self.registry()?;
         let province = self.province()?;
         if registry.node(new.code).is_some() {
+            // A run that was interrupted behind the registry may not have reached every folder.
+            self.hand_out_all(&registry)?;
             return Err(CertsError::AlreadyMember(new.code));
         }
         if new.code != province && !new.code.is_below(province) {
@@ -60,7 +63,7 @@ impl Federation {
         )?;
         self.keep_chain(&folder, &issued)?;
         registry.nodes.push(row(new, public, now));
-        self.publish(registry, now)?;
+        self.publish_locked(registry, now)?;
         Ok(folder)
     }
 

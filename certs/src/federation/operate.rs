@@ -19,13 +19,15 @@ const REVOKED_DAYS: u32 = 1;
 impl Federation {
     /// Publishes registry and revocations again, with fresh dates and nothing else changed.
     pub fn reissue(&self, now: Time) -> Result<(), CertsError> {
-        self.publish(self.registry()?, now)?;
-        self.revise_revoked(|_| {}, now)
+        let _lock = self.lock()?;
+        self.publish_locked(self.registry()?, now)?;
+        self.revise_locked(|_| {}, now)
     }
 
     /// Gives a node a new TLS key and certificate. A node that runs takes it up by itself; whenever this is interrupted, key
     /// and certificate in its folder belong together. The old certificate stays good until it expires.
     pub fn renew(&self, code: DivisionCode, now: Time) -> Result<(), CertsError> {
+        let _lock = self.lock()?;
         let registry = self.registry()?;
         let row = registry
             .node(code)
@@ -83,7 +85,12 @@ impl Federation {
     }
 
     /// Publishes a registry and hands all notes to every node's folder.
-    pub fn publish(&self, mut registry: Registry, now: Time) -> Result<(), CertsError> {
+    pub fn publish(&self, registry: Registry, now: Time) -> Result<(), CertsError> {
+        let _lock = self.lock()?;
+        self.publish_locked(registry, now)
+    }
+
+    pub(super) fn publish_locked(&self, mut registry: Registry, now: Time) -> Result<(), CertsError> {
         registry.nodes.sort_by_key(|row| row.code);
         registry.not_after = now.plus(DAY * REGISTRY_DAYS);
         registry.grace_until = now.plus(DAY * GRACE_DAYS);
@@ -95,6 +102,11 @@ impl Federation {
 
     /// Changes the province's list of revocations and hands it out.
     pub fn revise_revoked(&self, change: impl FnOnce(&mut Revoked), now: Time) -> Result<(), CertsError> {
+        let _lock = self.lock()?;
+        self.revise_locked(change, now)
+    }
+
+    fn revise_locked(&self, change: impl FnOnce(&mut Revoked), now: Time) -> Result<(), CertsError> {
         let province = self.province()?;
         let file = format!("revoked-{province}");
         let path = self.directory.join(format!("authority/notes/{file}.note"));
@@ -160,11 +172,11 @@ impl Federation {
         let (mut trust, _) = Trust::from_notes(self.name.clone(), self.fingerprint, held, now);
         trust.accept(note.to_string().as_bytes(), now)?;
         keep_note(&notes, file, note)?;
-        let registry = self.registry()?;
-        for row in &registry.nodes {
-            self.hand_out(row.code)?;
-        }
-        Ok(())
+        self.hand_out_all(&self.registry()?)
+    }
+
+    pub(super) fn hand_out_all(&self, registry: &Registry) -> Result<(), CertsError> {
+        registry.nodes.iter().try_for_each(|row| self.hand_out(row.code))
     }
 
     /// Copies every note into a node's folder, where there is one on this machine.

@@ -89,6 +89,12 @@ fn founding_or_adding_again_changes_nothing_and_says_so() {
     let again = this.add(node("421000", "127.0.0.1:9"), now());
     assert!(matches!(again, Err(CertsError::AlreadyMember(known)) if known == code("421000")));
     assert!(files(place.path()) == before);
+    std::fs::remove_file(place.path().join("421000/notes/registry.note")).unwrap();
+    assert!(this.add(node("421000", "127.0.0.1:7444"), now()).is_err());
+    assert!(
+        files(place.path()) == before,
+        "a note that did not arrive is handed out"
+    );
 }
 
 #[test]
@@ -235,5 +241,25 @@ fn no_secret_lies_open_in_the_directory() {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         let secret = path.extension().is_some_and(|extension| extension == "key") || path.ends_with("key-file");
         assert_eq!(mode, if secret { 0o600 } else { 0o644 }, "{}", path.display());
+    }
+}
+
+#[test]
+fn two_commands_at_once_lose_neither_node() {
+    let (place, _) = founded();
+    let codes = ["421000", "420500", "429004", "420100"];
+    std::thread::scope(|scope| {
+        for code in codes {
+            let place = place.path();
+            scope.spawn(move || {
+                let this = Federation::open(place).unwrap();
+                this.add(node(code, "127.0.0.1:1"), now()).unwrap();
+            });
+        }
+    });
+    let this = Federation::open(place.path()).unwrap();
+    assert_eq!(this.registry().unwrap().nodes.len(), 5);
+    for of in codes {
+        assert_eq!(trust(place.path(), of, &this).registry().unwrap().1.nodes.len(), 5);
     }
 }
