@@ -12,6 +12,7 @@ use std::path::Path;
 
 use fastrand::Rng;
 pub use files::DepartmentFile;
+use files::Form;
 pub use people::SyntheticPerson;
 pub use planted::{Expectation, Planted};
 use sanku_values::{Date, IdentityNumber, PersonName};
@@ -107,9 +108,11 @@ impl Population {
             grouped.entry((row.node, row.category)).or_default().push(row);
         }
         let as_of = Date::from_days(self.today.days() - 20).map_err(|_| PopulationError::Value("date"))?;
-        (0..)
-            .zip(grouped)
-            .map(|(place, ((node, category), rows))| files::write(directory, node, category, &rows, as_of, place % 3))
+        let forms = [Form::Workbook, Form::Gbk, Form::Utf8];
+        grouped
+            .into_iter()
+            .zip(forms.into_iter().cycle())
+            .map(|(((node, category), rows), form)| files::write(directory, node, category, &rows, as_of, form))
             .collect()
     }
 
@@ -125,7 +128,7 @@ impl Population {
         let household = &self.planted.household;
         json!({
             "purpose": "minimum_living_allowance",
-            "case": "沙市-2026-000123",
+            "case": "沙市区-2026-000123",
             "requester": "沙市区民政局社会救助股",
             "examiner": { "name": "初审员甲", "staff_number": "SS-0007" },
             "approver": { "name": "审批员乙", "staff_number": "SS-0012" },

@@ -1,13 +1,16 @@
 //! The planted household (预设家庭): what is hidden where, and what a lookup must therefore say.
 
+use std::fmt;
+
 use fastrand::Rng;
 use sanku_values::{CreditCode, Date, IdentityNumber, PersonName};
 use serde_json::{Value, json};
 
-use crate::{PopulationError, Row, people};
+use crate::people::{self, Sex};
+use crate::{PopulationError, Row};
 
-/// A fact that the lookup must show.
-#[derive(Clone, Debug)]
+/// A fact that the lookup must show. `Debug` shows no amount.
+#[derive(Clone)]
 pub struct Expectation {
     /// For the viewer: Chinese, then English.
     pub words: &'static str,
@@ -23,8 +26,8 @@ pub struct Expectation {
     pub conflict: bool,
 }
 
-/// What was planted.
-#[derive(Clone, Debug)]
+/// What was planted. `Debug` shows no number and no name.
+#[derive(Clone)]
 pub struct Planted {
     /// The household: head, spouse, child, father.
     pub household: Vec<(IdentityNumber, PersonName, &'static str)>,
@@ -40,6 +43,23 @@ pub struct Planted {
     pub(crate) rows: Vec<Row>,
 }
 
+impl fmt::Debug for Planted {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "Planted({} people, {} facts)",
+            self.household.len(),
+            self.facts.len()
+        )
+    }
+}
+
+impl fmt::Debug for Expectation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Expectation({} {:?})", self.category, self.nodes)
+    }
+}
+
 fn texts(values: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
     values
         .iter()
@@ -53,20 +73,20 @@ pub(crate) fn plant(
     today: Date,
     taken: &mut std::collections::HashSet<IdentityNumber>,
 ) -> Result<Planted, PopulationError> {
-    let mut person = |division, year| -> Result<IdentityNumber, PopulationError> {
+    let mut person = |division, year, sex| -> Result<IdentityNumber, PopulationError> {
         loop {
-            let number = people::number(rng, division, year, today)?;
+            let number = people::number(rng, division, year, sex, today)?;
             if taken.insert(number.clone()) {
                 return Ok(number);
             }
         }
     };
     let named = |text: &str| PersonName::parse(text).map_err(|_| PopulationError::Value("name"));
-    let head = (person(421_002, 1978)?, named("覃守业")?);
-    let spouse = (person(421_003, 1980)?, named("蒲玉兰")?);
-    let child = (person(421_002, 2008)?, named("覃思远")?);
-    let father = (person(421_002, 1949)?, named("覃德福")?);
-    let namesake = person(421_003, 1966)?;
+    let head = (person(421_002, 1978, Sex::Male)?, named("覃守业")?);
+    let spouse = (person(421_003, 1980, Sex::Female)?, named("蒲玉兰")?);
+    let child = (person(421_002, 2008, Sex::Male)?, named("覃思远")?);
+    let father = (person(421_002, 1949, Sex::Male)?, named("覃德福")?);
+    let namesake = person(421_003, 1966, Sex::Male)?;
     let company = CreditCode::completing("91420000MA49PLAN0").map_err(|_| PopulationError::Value("credit code"))?;
     let household = vec![
         (head.0.clone(), head.1.clone(), "head"),
@@ -249,11 +269,99 @@ pub(crate) fn plant(
         household,
         facts,
         mismatch: (1, "employment", 421_003),
-        must_not_appear: vec![namesake.as_str().to_owned(), "0099999".to_owned()],
+        must_not_appear: vec![
+            namesake.as_str().to_owned(),
+            "鄂(2019)荆州区不动产权第0099999号".to_owned(),
+        ],
         remarks: vec![
             "同名不同号的人有一栋别墅，不得出现 A namesake with another number owns a villa: it must not appear",
             "配偶的号码在荆州区登记在另一个姓名下：只报姓名不符，不提供记录 The spouse's number is known in 421003 under another name: a mismatch, and no record",
         ],
         rows,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn planted() -> Planted {
+        plant(
+            &mut Rng::with_seed(5),
+            Date::new(2026, 11, 24).unwrap(),
+            &mut HashSet::new(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn each_expected_fact_stands_in_exactly_the_files_of_its_nodes() {
+        let planted = planted();
+        for expected in &planted.facts {
+            let (number, name, _) = &planted.household[expected.subject as usize];
+            let nodes: HashSet<_> = planted
+                .rows
+                .iter()
+                .filter(|row| row.category == expected.category && row.number == *number && row.name == *name)
+                .map(|row| row.node)
+                .collect();
+            assert!(
+                expected.nodes.iter().all(|node| nodes.contains(node)),
+                "{}",
+                expected.words
+            );
+        }
+        let told: usize = planted.facts.iter().map(|fact| fact.nodes.len()).sum();
+        // Two rows are told by nobody: the namesake's villa, and the job under another name.
+        assert_eq!(told + 2, planted.rows.len());
+    }
+
+    #[test]
+    fn the_namesake_shares_the_name_and_nothing_else() {
+        let planted = planted();
+        let (number, name, _) = &planted.household[0];
+        let namesake = planted
+            .rows
+            .iter()
+            .find(|row| row.name == *name && row.number != *number)
+            .unwrap();
+        assert!(
+            planted
+                .must_not_appear
+                .iter()
+                .any(|secret| secret == namesake.number.as_str())
+        );
+        assert!(
+            planted
+                .household
+                .iter()
+                .all(|(member, _, _)| *member != namesake.number)
+        );
+    }
+
+    #[test]
+    fn the_mismatch_is_one_number_under_two_names() {
+        let planted = planted();
+        let (subject, category, node) = planted.mismatch;
+        let (number, name, _) = &planted.household[subject as usize];
+        let names: Vec<_> = planted
+            .rows
+            .iter()
+            .filter(|row| row.node == node && row.category == category && row.number == *number)
+            .map(|row| &row.name)
+            .collect();
+        assert_eq!(names.len(), 1);
+        assert!(!names[0].matches(name));
+    }
+
+    #[test]
+    fn debug_shows_nobody() {
+        let planted = planted();
+        let shown = format!("{planted:?} {:?} {:?}", planted.facts, planted.rows);
+        for (number, name, _) in &planted.household {
+            assert!(!shown.contains(number.as_str()) && !shown.contains(name.original()));
+        }
+    }
 }

@@ -221,11 +221,28 @@ pub(crate) fn of(rng: &mut Rng, person: &SyntheticPerson, rows: &mut Vec<Row>) -
             ("paid_on", date(rng, 2015, 2025)),
         ]
     });
-    put(40, age > 24, home, "marriage", rng, &|rng| {
+    put(95, person.spouse.is_some(), home, "marriage", rng, &|_| {
+        // Both have one registration: what it says follows from the household alone.
+        let mut shared = Rng::with_seed(u64::from(person.household));
         vec![
-            ("event", t(one(rng, &["结婚", "结婚", "结婚", "离婚"]))),
-            ("date", date(rng, 1990, 2025)),
-            ("certificate_no", format!("J4210-{serial}")),
+            ("event", t("结婚")),
+            ("date", date(&mut shared, 2016, 2025)),
+            (
+                "spouse_id",
+                person
+                    .spouse
+                    .as_ref()
+                    .map(|number| number.as_str().to_owned())
+                    .unwrap_or_default(),
+            ),
+            ("certificate_no", format!("J{home}-{:06}", person.household)),
+        ]
+    });
+    put(4, age > 24 && person.spouse.is_none(), home, "marriage", rng, &|rng| {
+        vec![
+            ("event", t("离婚")),
+            ("date", date(rng, 2000, 2025)),
+            ("certificate_no", format!("L{home}-{serial}")),
         ]
     });
     put(2, age > 50, home, "death", rng, &|rng| {
