@@ -190,6 +190,7 @@ async fn keep_looking(
         if trust_now != trust_seen {
             trust_seen = trust_now;
             server.trust_changed();
+            clients.trust_changed();
         }
     }
 }

@@ -7,7 +7,7 @@ use sanku_tlog::{
     Checkpoint, Frontier, Hash, KeyType, SigningKey, consistency_subtrees, inclusion_subtrees, leaf_hash,
 };
 use signed_note::{Note, StandardVerifier, VerifierList};
-use tlog_tiles::{Checkpoint, check_record, check_tree};
+use tlog_tiles::{check_record, check_tree};
 
 const ORIGIN: &str = "hubei.example/node/421002/1";
 
@@ -50,7 +50,7 @@ fn another_reader_accepts_our_notes_and_checkpoints() {
     let verifier = StandardVerifier::new(&key.verifier().to_string()).unwrap();
     let (verified, unknown) = theirs.verify(&VerifierList::new(vec![Box::new(verifier)])).unwrap();
     assert_eq!((verified.len(), unknown.len()), (1, 0));
-    let checkpoint = Checkpoint::from_bytes(theirs.text()).unwrap();
+    let checkpoint = tlog_tiles::Checkpoint::from_bytes(theirs.text()).unwrap();
     assert_eq!(
         (checkpoint.origin(), checkpoint.size(), checkpoint.hash()),
         (ORIGIN, 70, &foreign(&of(&leaves)))
