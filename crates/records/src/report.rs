@@ -80,6 +80,20 @@ pub struct Reading {
 }
 
 impl Reading {
+    pub(crate) const fn empty() -> Self {
+        Self {
+            sha256: String::new(),
+            rows: 0,
+            accepted_count: 0,
+            accepted: Vec::new(),
+            refused: Vec::new(),
+            skipped: Vec::new(),
+            duplicates: Vec::new(),
+            warnings: Vec::new(),
+            ignored_columns: Vec::new(),
+        }
+    }
+
     /// Whether every row has exactly one fate: asked in production before a reading is handed out.
     pub fn adds_up(&self) -> bool {
         let fates = [self.refused.len(), self.skipped.len(), self.duplicates.len()];

@@ -1,22 +1,50 @@
 //! The fate of every row: accepted, refused with its reason, skipped, or a duplicate. None has two, none has none.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
-use sanku_catalogue::{Category, FieldKind};
-use sanku_values::{Date, PersonName};
+use sanku_catalogue::{Category, Field, FieldKind, LONGEST_TEXT, Value};
+use sanku_values::{CreditCode, Date, PersonName};
+use unicode_normalization::UnicodeNormalization;
 
-use crate::cells::{Cell, date, identity, plain, value};
-use crate::headers::{Column, Header, find};
-use crate::source::{Rows, Sheet, SourceRow};
+use crate::cell::{Cell, Row, blank};
+use crate::header::{Column, Header, Role, find, texts, unit_above};
+use crate::lines::{is_footer, is_total};
+use crate::people::{division_is_known, identity, several_names};
+use crate::values::{self, Unit, plain};
+use crate::xml::Next;
 use crate::{AcceptedRow, Code, Limits, Notice, Progress, Reading, Refused, Unreadable};
 
-/// How far down a header may stand.
-const TITLE_ROWS: u64 = 20;
-/// Provinces that identity numbers begin with.
-const PROVINCES: [u32; 31] = [
-    11, 12, 13, 14, 15, 21, 22, 23, 31, 32, 33, 34, 35, 36, 37, 41, 42, 43, 44, 45, 46, 50, 51, 52, 53, 54, 61, 62, 63,
-    64, 65,
-];
+/// Rows among which a header is looked for.
+const TITLE_ROWS: u64 = 50;
+
+/// A sheet about to be read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sheet {
+    /// None for CSV.
+    pub(crate) name: Option<String>,
+    pub(crate) hidden: bool,
+    pub(crate) epoch_1904: bool,
+}
+
+/// Who takes the rows.
+pub(crate) trait Rows {
+    fn sheet(&mut self, sheet: Sheet) -> Result<(), Unreadable>;
+    fn row(&mut self, row: Row) -> Result<Next, Unreadable>;
+}
+
+/// Where the reading of a sheet stands.
+enum State {
+    /// No header yet; how many rows were there, and a unit that stood above.
+    Titles { rows: u64, money: Option<Unit> },
+    /// A header whose cells may reach down into the next row.
+    Header(Box<Header>, Option<Unit>),
+    /// Below the header.
+    Data(Box<Header>),
+    /// No header in the first rows.
+    GivenUp,
+}
+
+const START: State = State::Titles { rows: 0, money: None };
 
 /// Judges rows as they come.
 pub(crate) struct Judge<'a> {
@@ -26,11 +54,38 @@ pub(crate) struct Judge<'a> {
     progress: &'a mut dyn FnMut(Progress),
     each: &'a mut dyn FnMut(AcceptedRow),
     sheet: Sheet,
-    header: Option<Header>,
-    before_header: u64,
+    state: State,
     any_header: bool,
-    seen: HashSet<[u8; 32]>,
-    pub(crate) reading: Reading,
+    any_row: bool,
+    other_category: Option<Unreadable>,
+    seen: HashSet<[u8; 16]>,
+    reading: Reading,
+}
+
+/// What a row is.
+enum Fate {
+    Accepted(Box<AcceptedRow>),
+    Skipped(Code),
+    Refused(Wrong),
+}
+
+/// Which cell is wrong, and how.
+struct Wrong {
+    column: Option<String>,
+    code: Code,
+}
+
+impl Wrong {
+    fn at(column: &Column, code: Code) -> Self {
+        Self {
+            column: Some(column.text.clone()),
+            code,
+        }
+    }
+
+    const fn row(code: Code) -> Self {
+        Self { column: None, code }
+    }
 }
 
 impl<'a> Judge<'a> {
@@ -41,34 +96,19 @@ impl<'a> Judge<'a> {
         progress: &'a mut dyn FnMut(Progress),
         each: &'a mut dyn FnMut(AcceptedRow),
     ) -> Self {
-        let reading = Reading {
-            sha256: String::new(),
-            rows: 0,
-            accepted_count: 0,
-            accepted: Vec::new(),
-            refused: Vec::new(),
-            skipped: Vec::new(),
-            duplicates: Vec::new(),
-            warnings: Vec::new(),
-            ignored_columns: Vec::new(),
-        };
-        let sheet = Sheet {
-            name: None,
-            hidden: false,
-            epoch_1904: false,
-        };
         Self {
             category,
             limits,
             today,
             progress,
             each,
-            sheet,
-            header: None,
-            before_header: 0,
+            sheet: Sheet::default(),
+            state: START,
             any_header: false,
+            any_row: false,
+            other_category: None,
             seen: HashSet::new(),
-            reading,
+            reading: Reading::empty(),
         }
     }
 
@@ -76,172 +116,298 @@ impl<'a> Judge<'a> {
     pub(crate) fn finish(mut self) -> Result<Reading, Unreadable> {
         self.leave_sheet();
         if !self.any_header {
-            return Err(Unreadable::new(
-                Code::MissingHeader,
-                "没有找到表头：需要“姓名”和“身份证号”两列 no header was found: the columns 姓名 and 身份证号 are needed",
-            ));
+            return Err(self.other_category.take().unwrap_or_else(|| {
+                Unreadable::new(
+                    Code::MissingHeader,
+                    if self.any_row {
+                        "没有找到表头：前 50 行内需有一行同时写明“姓名”和“身份证号” no header was found: one of the first 50 rows must name both 姓名 (name) and 身份证号 (id_number)"
+                    } else {
+                        "文件里没有内容，也没有表头 the file holds no rows and no header"
+                    },
+                )
+            }));
         }
+        let step = self.step();
+        (self.progress)(step);
         Ok(self.reading)
     }
 
+    const fn step(&self) -> Progress {
+        Progress {
+            rows: self.reading.rows,
+            accepted: self.reading.accepted_count,
+        }
+    }
+
     fn leave_sheet(&mut self) {
-        if self.header.is_none() && self.before_header > 0 && self.sheet.name.is_some() {
-            self.reading.warnings.push(Notice {
-                row: None,
-                sheet: self.sheet.name.clone(),
-                code: Code::SheetNotRead,
-            });
+        match std::mem::replace(&mut self.state, START) {
+            State::Titles { rows, .. } if rows > 0 => self.warn(None, Code::SheetNotRead),
+            State::GivenUp => self.warn(None, Code::SheetNotRead),
+            State::Header(header, _) => {
+                if !self.adopt(&header) {
+                    self.warn(None, Code::SheetNotRead);
+                }
+            }
+            _ => {}
         }
     }
 
-    fn notice(&self, row: u64, code: Code) -> Notice {
+    fn notice(&self, row: Option<u64>, code: Code) -> Notice {
         Notice {
-            row: Some(row),
-            sheet: self.sheet.name.clone(),
-            code,
-        }
-    }
-
-    fn refuse(&mut self, row: u64, column: Option<String>, code: Code) -> Result<(), Unreadable> {
-        if self.reading.refused.len() >= self.limits.refused {
-            return Err(Unreadable::over(
-                "被拒绝的行过多，请先检查文件",
-                "too many rows are refused; look at the file first",
-            ));
-        }
-        let message = words(code).to_owned();
-        self.reading.refused.push(Refused {
             row,
             sheet: self.sheet.name.clone(),
-            column,
             code,
-            message,
-        });
-        Ok(())
-    }
-
-    /// One row below the header.
-    fn judge(&mut self, header: &Header, row: &SourceRow) -> Result<(), Unreadable> {
-        self.reading.rows += 1;
-        let texts: Vec<String> = row.cells.iter().map(|cell| plain(&cell.text)).collect();
-        let filled: Vec<&String> = texts.iter().filter(|text| !text.is_empty()).collect();
-        let named = |wanted: &Column| {
-            header
-                .columns
-                .iter()
-                .position(|column| column == wanted)
-                .and_then(|place| row.cells.get(place))
-                .filter(|cell| !plain(&cell.text).is_empty())
-        };
-        let (number, name) = (named(&Column::Number), named(&Column::Name));
-        if number.is_none()
-            && filled.iter().any(|text| {
-                ["合计", "总计", "小计", "合 计", "总 计"]
-                    .iter()
-                    .any(|word| text.replace(' ', "").starts_with(&word.replace(' ', "")))
-            })
-        {
-            let notice = self.notice(row.number, Code::TotalLine);
-            self.reading.skipped.push(notice);
-            return Ok(());
-        }
-        if texts
-            .iter()
-            .zip(&header.texts)
-            .filter(|(text, head)| !text.is_empty() && text == head)
-            .count()
-            >= 2
-        {
-            let notice = self.notice(row.number, Code::HeaderRepeated);
-            self.reading.skipped.push(notice);
-            return Ok(());
-        }
-        if number.is_none()
-            && filled.len() == 1
-            && filled.iter().all(|text| {
-                [
-                    "制表", "填表", "备注", "说明", "注:", "单位", "日期", "经办", "审核", "打印",
-                ]
-                .iter()
-                .any(|word| text.starts_with(word))
-            })
-        {
-            let notice = self.notice(row.number, Code::Footer);
-            self.reading.skipped.push(notice);
-            return Ok(());
-        }
-        if row
-            .cells
-            .iter()
-            .skip(header.columns.len())
-            .any(|cell| !plain(&cell.text).is_empty())
-        {
-            return self.refuse(row.number, None, Code::ColumnCount);
-        }
-        match self.read(header, row, number, name) {
-            Ok(accepted) => self.accept(row, accepted),
-            Err((column, code)) => self.refuse(row.number, column, code),
         }
     }
 
-    fn read(
-        &self,
-        header: &Header,
-        row: &SourceRow,
-        number: Option<&Cell>,
-        name: Option<&Cell>,
-    ) -> Result<AcceptedRow, (Option<String>, Code)> {
-        let at = |place: usize| header.texts.get(place).cloned();
-        let of = |wanted: &Column| header.columns.iter().position(|column| column == wanted).and_then(at);
-        let number = number.ok_or_else(|| (of(&Column::Number), Code::MissingField))?;
-        let name = name.ok_or_else(|| (of(&Column::Name), Code::MissingField))?;
-        if name.text.contains(['、', '，', ';', '；', '/', '\n']) || name.text.contains(',') {
-            return Err((of(&Column::Name), Code::SeveralPeople));
+    fn warn(&mut self, row: Option<u64>, code: Code) {
+        let notice = self.notice(row, code);
+        self.reading.warnings.push(notice);
+    }
+
+    /// A header is settled; false if it is another category's.
+    fn adopt(&mut self, header: &Header) -> bool {
+        if let Err(other) = header.belongs_to(self.category) {
+            self.other_category = Some(other);
+            return false;
         }
-        let identity = identity(number, self.today).map_err(|code| (of(&Column::Number), code))?;
-        let name = PersonName::parse(&name.text)
-            .ok()
-            .filter(|name| !name.original().contains('\u{fffd}'))
-            .ok_or_else(|| (of(&Column::Name), Code::Unreadable))?;
-        let mut values = Vec::new();
-        let mut as_of = None;
-        for (place, column) in header.columns.iter().enumerate() {
-            let cell = row.cells.get(place).cloned().unwrap_or_default();
-            match column {
-                Column::Field(field, scale) => {
-                    let Some(field) = self.category.fields.get(*field) else {
-                        continue;
-                    };
-                    let wrong_unit = (scale.money && field.kind != FieldKind::Money)
-                        || (scale.area && field.kind != FieldKind::Area);
-                    if wrong_unit && !plain(&cell.text).is_empty() {
-                        return Err((at(place), Code::BadUnit));
-                    }
-                    let value = value(&cell, field, *scale, self.sheet.epoch_1904, self.today)
-                        .map_err(|code| (at(place), code))?;
-                    values.push((field.id.clone(), value));
-                }
-                Column::AsOf if !plain(&cell.text).is_empty() => {
-                    as_of = Some(
-                        date(&plain(&cell.text), cell.number, self.sheet.epoch_1904)
-                            .ok_or_else(|| (at(place), Code::BadDate))?,
-                    );
-                }
-                _ => {}
+        self.any_header = true;
+        for text in &header.ignored {
+            if !self.reading.ignored_columns.contains(text) {
+                self.reading.ignored_columns.push(text.clone());
             }
         }
-        let fields = self.category.fields_of(values).map_err(|_| (None, Code::Unreadable))?;
-        Ok(AcceptedRow {
-            sheet: self.sheet.name.clone(),
-            row: row.number,
-            identity,
-            name,
-            as_of,
-            fields,
+        if self.sheet.hidden {
+            self.warn(None, Code::HiddenSheet);
+        }
+        true
+    }
+
+    /// A row while no header is known.
+    fn title(&mut self, row: &Row, rows: u64, money: Option<Unit>) -> Result<Next, Unreadable> {
+        let money = match unit_above(row) {
+            Some(Ok(unit)) => Some(unit),
+            Some(Err(code)) => {
+                return Err(Unreadable::new(
+                    code,
+                    "表头上方写的单位不能换算，请换成元或万元 the unit above the header cannot be converted; use 元 or 万元",
+                ));
+            }
+            None => money,
+        };
+        self.state = match find(texts(row), row.width, self.category, money)? {
+            Some(header) => State::Header(Box::new(header), money),
+            None if rows + 1 >= TITLE_ROWS => State::GivenUp,
+            None => State::Titles { rows: rows + 1, money },
+        };
+        Ok(if matches!(self.state, State::GivenUp) {
+            Next::Stop
+        } else {
+            Next::More
         })
     }
 
-    fn accept(&mut self, row: &SourceRow, accepted: AcceptedRow) -> Result<(), Unreadable> {
+    /// The row under a header: its lower half if the header's number and name reach down into it.
+    fn under(&mut self, row: Row, header: Box<Header>, money: Option<Unit>) -> Result<Next, Unreadable> {
+        let reaches = |role: Role| {
+            header.column(role).is_some_and(|column| {
+                row.cells
+                    .iter()
+                    .any(|placed| placed.column == column.place && placed.merged)
+            })
+        };
+        if reaches(Role::Number) && reaches(Role::Name) {
+            let mut both: BTreeMap<usize, String> = header.texts.clone();
+            both.extend(texts(&row));
+            if let Some(header) = find(both, header.width, self.category, money)? {
+                return Ok(if self.adopt(&header) {
+                    self.state = State::Data(Box::new(header));
+                    Next::More
+                } else {
+                    Next::Stop
+                });
+            }
+        }
+        if !self.adopt(&header) {
+            return Ok(Next::Stop);
+        }
+        self.state = State::Data(header);
+        self.row(row)
+    }
+
+    /// A row below the header meets its one fate.
+    fn judge(&mut self, header: &Header, row: &Row) -> Result<(), Unreadable> {
+        self.reading.rows += 1;
+        if row.hidden {
+            self.warn(Some(row.number), Code::HiddenRow);
+        }
+        match self.fate(header, row) {
+            Fate::Accepted(accepted) => self.accept(row, *accepted),
+            Fate::Skipped(code) => {
+                let notice = self.notice(Some(row.number), code);
+                self.reading.skipped.push(notice);
+            }
+            Fate::Refused(wrong) => {
+                if self.reading.refused.len() >= self.limits.refused {
+                    return Err(Unreadable::over(
+                        "被拒绝的行过多，请先检查文件和所选类别",
+                        "too many rows are refused; look at the file and the category first",
+                    ));
+                }
+                self.reading.refused.push(Refused {
+                    row: row.number,
+                    sheet: self.sheet.name.clone(),
+                    column: wrong.column,
+                    code: wrong.code,
+                    message: words(wrong.code).to_owned(),
+                });
+            }
+        }
+        if self.reading.rows.is_multiple_of(1000) {
+            let step = self.step();
+            (self.progress)(step);
+        }
+        Ok(())
+    }
+
+    fn fate(&self, header: &Header, row: &Row) -> Fate {
+        let of = |role: Role| {
+            header
+                .column(role)
+                .and_then(|column| Some((column, row.cell(column.place)?)))
+        };
+        let (number, name) = (of(Role::Number), of(Role::Name));
+        let identity = number.map(|(column, cell)| (column, identity(cell, self.today)));
+        let somebody = matches!(
+            &identity,
+            Some((_, Ok(_) | Err(Code::LostDigits | Code::SeveralPeople)))
+        );
+        if !somebody {
+            if repeats(header, row) {
+                return Fate::Skipped(Code::HeaderRepeated);
+            }
+            if is_total(row) {
+                return Fate::Skipped(Code::TotalLine);
+            }
+            if is_footer(row) {
+                return Fate::Skipped(Code::Footer);
+            }
+        }
+        let columns_fit = match (header.width, row.width) {
+            (Some(wanted), Some(width)) => {
+                width >= wanted && row.cells.last().is_none_or(|placed| placed.column < wanted)
+            }
+            _ => true,
+        };
+        if !columns_fit {
+            return Fate::Refused(Wrong::row(Code::ColumnCount));
+        }
+        let missing = |role: Role| Wrong {
+            column: header.column(role).map(|column| column.text.clone()),
+            code: Code::MissingField,
+        };
+        let Some((column, identity)) = identity else {
+            return Fate::Refused(missing(Role::Number));
+        };
+        let Some((name_column, name)) = name else {
+            return Fate::Refused(missing(Role::Name));
+        };
+        let identity = match identity {
+            Ok(identity) => identity,
+            Err(code) => return Fate::Refused(Wrong::at(column, code)),
+        };
+        let name = match person(name) {
+            Ok(name) => name,
+            Err(code) => return Fate::Refused(Wrong::at(name_column, code)),
+        };
+        match self.fields(header, row) {
+            Ok((as_of, fields)) => Fate::Accepted(Box::new(AcceptedRow {
+                sheet: self.sheet.name.clone(),
+                row: row.number,
+                identity,
+                name,
+                as_of,
+                fields,
+            })),
+            Err(wrong) => Fate::Refused(wrong),
+        }
+    }
+
+    fn fields(&self, header: &Header, row: &Row) -> Result<(Option<Date>, sanku_catalogue::Fields), Wrong> {
+        let mut as_of = None;
+        let mut read = Vec::with_capacity(header.columns.len());
+        let mut keyed = false;
+        for column in &header.columns {
+            let Some(cell) = row.cell(column.place) else {
+                continue;
+            };
+            match column.role {
+                Role::AsOf => {
+                    let date = values::date(cell, self.sheet.epoch_1904).map_err(|code| Wrong::at(column, code))?;
+                    as_of = Some(date);
+                }
+                Role::Field(place) => {
+                    let Some(field) = self.category.fields.get(place) else {
+                        continue;
+                    };
+                    let value = self
+                        .value(cell, field, column.unit)
+                        .map_err(|code| Wrong::at(column, code))?;
+                    keyed |= field.key;
+                    read.push((field.id.clone(), value));
+                }
+                Role::Number | Role::Name => {}
+            }
+        }
+        // A key with an empty part is still a key; a row that says nothing of what the record is about is none.
+        if !keyed {
+            let first_key = header.columns.iter().find(|column| {
+                matches!(column.role, Role::Field(place) if self.category.fields.get(place).is_some_and(|field| field.key))
+            });
+            return Err(first_key.map_or(Wrong::row(Code::MissingField), |column| {
+                Wrong::at(column, Code::MissingField)
+            }));
+        }
+        let fields = self
+            .category
+            .fields_of(read)
+            .map_err(|_| Wrong::row(Code::Unreadable))?;
+        Ok((as_of, fields))
+    }
+
+    fn value(&self, cell: &Cell, field: &Field, unit: Option<Unit>) -> Result<Value, Code> {
+        if cell.as_text().is_some_and(|text| text.trim().len() > LONGEST_TEXT) {
+            return Err(Code::TooLong);
+        }
+        if *cell == Cell::Broken {
+            return Err(Code::Unreadable);
+        }
+        let epoch_1904 = self.sheet.epoch_1904;
+        let value = match &field.kind {
+            FieldKind::Text => Value::Text(values::text(cell, epoch_1904)?),
+            FieldKind::Money => Value::Integer(values::money(cell, unit)?),
+            FieldKind::Area => Value::Integer(values::area(cell, unit)?),
+            FieldKind::BasisPoints => Value::Integer(values::share(cell, unit)?),
+            FieldKind::Integer => Value::Integer(values::integer(cell)?),
+            FieldKind::Date => Value::Text(values::date(cell, epoch_1904)?.to_string()),
+            FieldKind::Month => Value::Text(values::month(cell, epoch_1904)?.to_string()),
+            FieldKind::Year => Value::Text(values::year(cell)?.to_string()),
+            FieldKind::Boolean => Value::Boolean(values::boolean(cell)?),
+            FieldKind::Code(codes) => Value::Text(values::code(cell, codes)?),
+            FieldKind::CreditCode => Value::Text(credit_code(cell)?),
+            FieldKind::IdentityNumber => Value::Text(identity(cell, self.today)?.as_str().to_owned()),
+        };
+        if field.admits(&value) {
+            Ok(value)
+        } else {
+            Err(match value {
+                Value::Integer(_) => Code::BadAmount,
+                _ => Code::Unreadable,
+            })
+        }
+    }
+
+    fn accept(&mut self, row: &Row, accepted: AcceptedRow) {
         let said = format!(
             "{}\n{}\n{:?}\n{}",
             accepted.identity.as_str(),
@@ -249,96 +415,118 @@ impl<'a> Judge<'a> {
             accepted.as_of,
             accepted.fields.canonical()
         );
-        let mut digest = [0; 32];
-        digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, said.as_bytes()).as_ref());
-        if !self.seen.insert(digest) {
-            let notice = self.notice(row.number, Code::DuplicateInFile);
+        let digest = ring::digest::digest(&ring::digest::SHA256, said.as_bytes());
+        let mut short = [0; 16];
+        for (to, from) in short.iter_mut().zip(digest.as_ref()) {
+            *to = *from;
+        }
+        if !self.seen.insert(short) {
+            let notice = self.notice(Some(row.number), Code::DuplicateInFile);
             self.reading.duplicates.push(notice);
-            return Ok(());
+            return;
         }
-        if row.hidden {
-            let notice = self.notice(row.number, Code::HiddenRow);
-            self.reading.warnings.push(notice);
-        }
-        if accepted
-            .identity
-            .division()
-            .is_some_and(|division| !PROVINCES.contains(&(division.number() / 10_000)))
-        {
-            let notice = self.notice(row.number, Code::UnknownDivision);
-            self.reading.warnings.push(notice);
+        if !division_is_known(&accepted.identity) {
+            self.warn(Some(row.number), Code::UnknownDivision);
         }
         self.reading.accepted_count += 1;
         (self.each)(accepted);
-        if self.reading.rows.is_multiple_of(1000) {
-            (self.progress)(Progress {
-                rows: self.reading.rows,
-                accepted: self.reading.accepted_count,
-            });
-        }
-        Ok(())
     }
+}
+
+/// Whether a row says what the header says, wherever it says anything.
+fn repeats(header: &Header, row: &Row) -> bool {
+    let mut same = 0;
+    for placed in row.cells.iter().filter(|placed| !placed.merged) {
+        match (placed.cell.as_text(), header.texts.get(&placed.column)) {
+            (Some(text), Some(head)) if plain(text) == plain(head) => same += 1,
+            _ => return false,
+        }
+    }
+    same >= 2
+}
+
+fn person(cell: &Cell) -> Result<PersonName, Code> {
+    let text = cell.as_text().ok_or(Code::Unreadable)?;
+    if several_names(text) {
+        return Err(Code::SeveralPeople);
+    }
+    let text = text.trim_matches(blank);
+    if text.chars().count() > 100 {
+        return Err(Code::TooLong);
+    }
+    if plain(text)
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte.is_ascii_punctuation())
+    {
+        return Err(Code::Unreadable);
+    }
+    PersonName::parse(text).map_err(|_| Code::Unreadable)
+}
+
+fn credit_code(cell: &Cell) -> Result<String, Code> {
+    if cell.lost_digits() {
+        return Err(Code::LostDigits);
+    }
+    let text = cell.as_text().ok_or(Code::BadCreditCode)?;
+    let code: String = plain(text)
+        .to_uppercase()
+        .nfc()
+        .filter(|character| *character != '-')
+        .collect();
+    Ok(code.parse::<CreditCode>().map_err(|_| Code::BadCreditCode)?.to_string())
 }
 
 impl Rows for Judge<'_> {
-    fn sheet(&mut self, sheet: &Sheet) -> Result<(), Unreadable> {
+    fn sheet(&mut self, sheet: Sheet) -> Result<(), Unreadable> {
         self.leave_sheet();
-        self.sheet = sheet.clone();
-        self.header = None;
-        self.before_header = 0;
+        self.sheet = sheet;
         Ok(())
     }
 
-    fn row(&mut self, row: SourceRow) -> Result<(), Unreadable> {
-        if row.cells.iter().all(|cell| plain(&cell.text).is_empty()) {
-            return Ok(());
+    fn row(&mut self, row: Row) -> Result<Next, Unreadable> {
+        if row.is_blank() && !matches!(self.state, State::Header(..)) {
+            return Ok(Next::More);
         }
-        if let Some(header) = self.header.take() {
-            let judged = self.judge(&header, &row);
-            self.header = Some(header);
-            return judged;
-        }
-        self.before_header += 1;
-        if self.before_header > TITLE_ROWS {
-            return Ok(());
-        }
-        if let Some(header) = find(&row.cells, self.category)? {
-            for column in &header.columns {
-                if let Column::Unknown(text) = column
-                    && !self.reading.ignored_columns.contains(text)
-                {
-                    self.reading.ignored_columns.push(text.clone());
+        self.any_row = true;
+        match std::mem::replace(&mut self.state, State::GivenUp) {
+            State::Titles { rows, money } => self.title(&row, rows, money),
+            State::Header(header, money) => {
+                if row.is_blank() {
+                    // The rest of a header that is merged downwards as a whole.
+                    self.state = State::Header(header, money);
+                    return Ok(Next::More);
                 }
+                self.under(row, header, money)
             }
-            if self.sheet.hidden {
-                self.reading.warnings.push(Notice {
-                    row: None,
-                    sheet: self.sheet.name.clone(),
-                    code: Code::HiddenSheet,
-                });
+            State::Data(header) => {
+                let judged = self.judge(&header, &row);
+                self.state = State::Data(header);
+                judged.map(|()| Next::More)
             }
-            self.any_header = true;
-            self.header = Some(header);
+            State::GivenUp => Ok(Next::Stop),
         }
-        Ok(())
     }
 }
 
-/// One sentence for each code, without values.
+/// One sentence for each code that a row can meet, without values.
 const fn words(code: Code) -> &'static str {
     match code {
-        Code::BadIdentityNumber => "证件号码不成立 the identity number does not hold",
-        Code::LostDigits => {
-            "证件号码被当作数字保存，末几位已丢失；请把该列设为文本后重新填写 the number was kept as a number and lost digits; make the column text and fill it in again"
+        Code::BadIdentityNumber => {
+            "证件号码不成立，请核对（位数、出生日期或校验码不对） the identity number does not hold: length, birth date or check character"
         }
-        Code::SeveralPeople => "一格里有几个人，请一人一行 several people in one cell; give each a row",
-        Code::BadDate => "日期不存在或看不懂 not a date that exists",
-        Code::BadAmount => "数值看不懂 not a number that can be read",
-        Code::BadCreditCode => "统一社会信用代码不成立 the credit code does not hold",
-        Code::MissingField => "姓名或证件号码为空 name or number is empty",
-        Code::ColumnCount => "这一行的列数比表头多 the row has more cells than the header",
+        Code::LostDigits => {
+            "长号码被当作数字保存，末几位已丢失；请把该列设为文本后重新填写 a long number was kept as a number and has lost digits; make the column text and fill it in again"
+        }
+        Code::SeveralPeople => "一格里写了几个人，请一人一行 several people in one cell; give each a row",
+        Code::BadDate => "日期不存在或看不懂，请写成 2023-05-01 not a date that exists; write it like 2023-05-01",
+        Code::BadAmount => "数值看不懂，请只写数字和单位 not a number that can be read; write digits and a unit",
+        Code::BadCreditCode => "统一社会信用代码不成立，请核对 the unified social credit code does not hold",
+        Code::MissingField => "必填的一格是空的 a cell that must be filled is empty",
+        Code::ColumnCount => {
+            "这一行的列数与表头不符，可能有没加引号的分隔符 the row has not as many cells as the header; perhaps a separator without quotation marks"
+        }
         Code::TooLong => "内容过长 the cell is too long",
-        Code::BadUnit => "单位不能换算 a unit that cannot be converted",
-        _ => "内容看不懂 what stands there cannot be read",
+        Code::BadUnit => "单位不明或不能换算 the unit is not clear or cannot be converted",
+        _ => "这一格的内容看不懂 what stands in this cell cannot be read",
     }
 }
