@@ -17,6 +17,8 @@ mod people;
 mod report;
 mod rows;
 mod sheet;
+#[cfg(test)]
+mod tests;
 mod text;
 mod values;
 mod workbook;

@@ -143,11 +143,7 @@ impl<'a> Judge<'a> {
         match std::mem::replace(&mut self.state, START) {
             State::Titles { rows, .. } if rows > 0 => self.warn(None, Code::SheetNotRead),
             State::GivenUp => self.warn(None, Code::SheetNotRead),
-            State::Header(header, _) => {
-                if !self.adopt(&header) {
-                    self.warn(None, Code::SheetNotRead);
-                }
-            }
+            State::Header(header, _) if !self.adopt(&header) => self.warn(None, Code::SheetNotRead),
             _ => {}
         }
     }

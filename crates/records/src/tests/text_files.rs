@@ -1,8 +1,8 @@
 //! CSV files as departments send them.
 
-use crate::common::{fields, good, number, number_of, read, refused, skipped, warned};
+use super::common::{fields, good, number, number_of, read, refused, skipped, warned};
+use crate::Code;
 use proptest::prelude::*;
-use sanku_records::Code;
 
 fn subsidy() -> String {
     format!(

@@ -2,8 +2,8 @@
 
 use std::io::{Cursor, Write};
 
+use crate::{Code, Limits, Reading, Unreadable};
 use sanku_catalogue::{Catalogue, Category};
-use sanku_records::{Code, Limits, Reading, Unreadable};
 use sanku_values::{Date, IdentityNumber};
 
 pub(crate) fn category(id: &str) -> &'static Category {
@@ -29,7 +29,7 @@ pub(crate) fn number(sequence: u16) -> String {
 }
 
 pub(crate) fn read(bytes: &[u8], id: &str) -> Result<Reading, Unreadable> {
-    sanku_records::read(bytes, category(id), &Limits::default(), today(), &mut |_| {})
+    crate::read(bytes, category(id), &Limits::default(), today(), &mut |_| {})
 }
 
 pub(crate) fn good(bytes: &[u8], id: &str) -> Reading {

@@ -1,10 +1,10 @@
 //! Workbooks: as spreadsheet programs write them, and as an attacker does.
 
+use crate::Code;
 use proptest::prelude::*;
 use rust_xlsxwriter::{Format, Formula, Workbook, Worksheet};
-use sanku_records::Code;
 
-use crate::common::{archive, fields, good, number, one_sheet, read, refused, row, sheet, skipped, warned};
+use super::common::{archive, fields, good, number, one_sheet, read, refused, row, sheet, skipped, warned};
 
 const HEAD: [&str; 6] = ["姓名", "身份证号", "补贴项目", "金额（元）", "发放日期", "批次"];
 
