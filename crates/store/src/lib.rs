@@ -54,6 +54,9 @@ pub enum StoreError {
         /// The import that holds it.
         number: u64,
     },
+    /// Another question stands under the same asker's id: nothing was written for this call.
+    #[error("同一编号下已有另一份查询 another question stands under this id")]
+    Different,
     /// The log has no such entry.
     #[error("没有这条记录，日志共 {size} 条 no such entry: the log has {size}")]
     NoSuchEntry {
@@ -123,10 +126,9 @@ impl Store {
         let empty = empty
             .sign(&signing)
             .map_err(|_| StoreError::Keys("the log's key does not sign"))?;
-        let (last, number): (Option<i64>, i64) = on!(&database, pool => {
+        let number: i64 = on!(&database, pool => {
             sqlx::query("INSERT INTO head (one, number, size, time, checkpoint) VALUES (1, $1, 0, 0, $2) ON CONFLICT DO NOTHING").bind(i64::from(origin.number)).bind(empty.to_string()).execute(pool).await?;
-            let number = sqlx::query("SELECT number FROM head").fetch_one(pool).await?.try_get(0)?;
-            (sqlx::query("SELECT MAX(idx) FROM log WHERE number = $1").bind(i64::from(origin.number)).fetch_one(pool).await?.try_get(0)?, number)
+            sqlx::query("SELECT number FROM head").fetch_one(pool).await?.try_get(0)?
         });
         if number != i64::from(origin.number) {
             return Err(StoreError::Recovering("the database holds another log"));
@@ -139,13 +141,7 @@ impl Store {
             verifier,
             jobs,
         };
-        let (checkpoint, _) = store.checkpoint().await?;
-        // Another process may have written between both looks; less than the checkpoint says is never right.
-        if last.map_or(0, |last| last.unsigned_abs() + 1) < checkpoint.size {
-            return Err(StoreError::Recovering(
-                "the database holds less than its checkpoint says",
-            ));
-        }
+        store.holds_what_it_signed().await?;
         tokio::spawn(
             log::Sequencer {
                 database,

@@ -91,10 +91,56 @@ impl LogKeys for OwnKey {
     }
 }
 
-/// What the sequencer knows of the log's right edge between groups.
+/// What the sequencer knows of the log's right edge between groups; lost with a group that was not written.
 struct Edge {
     frontier: Frontier,
     time: Time,
+}
+
+/// The newest checkpoint that this process committed; never forgotten, since nothing that contradicts it may be signed.
+struct Newest {
+    checkpoint: Checkpoint,
+    text: String,
+}
+
+/// The log's right edge at a size, read inside a transaction.
+macro_rules! frontier_at {
+    ($tx:expr, $number:expr, $size:expr) => {{
+        let size: u64 = $size;
+        let mut nodes = HashMap::new();
+        for (level, index) in frontier_nodes(size) {
+            let (tile, start, count) = place_of(level, index);
+            let rows = if tile == 0 {
+                sqlx::query("SELECT entry FROM log WHERE number = $1 AND idx >= $2 AND idx < $3 ORDER BY idx")
+                    .bind($number)
+                    .bind(start)
+                    .bind(start + count)
+                    .fetch_all(&mut *$tx)
+                    .await?
+            } else {
+                sqlx::query(
+                    "SELECT hash FROM roots WHERE number = $1 AND level = $4 AND idx >= $2 AND idx < $3 ORDER BY idx",
+                )
+                .bind($number)
+                .bind(start)
+                .bind(start + count)
+                .bind(i64::from(tile))
+                .fetch_all(&mut *$tx)
+                .await?
+            };
+            let hashes = rows
+                .iter()
+                .map(|row| hash_of_row(row.try_get::<Vec<u8>, _>(0), tile))
+                .collect::<Result<Vec<_>, _>>()?;
+            nodes.insert((level, index), node_of(&hashes, count)?);
+        }
+        Frontier::load(size, &mut |level, index| {
+            nodes
+                .get(&(level, index))
+                .copied()
+                .ok_or(StoreError::Corrupt("the log's hashes"))
+        })?
+    }};
 }
 
 pub(crate) struct Sequencer {
@@ -108,6 +154,7 @@ pub(crate) struct Sequencer {
 impl Sequencer {
     pub(crate) async fn run(self, mut jobs: mpsc::Receiver<Job>) {
         let mut edge = None;
+        let mut newest = None;
         let mut group_before = 0;
         while let Some(first) = jobs.recv().await {
             if group_before >= 6 {
@@ -120,67 +167,79 @@ impl Sequencer {
                 group.push(job);
             }
             group_before = group.len();
-            edge = self.write(edge, group).await;
+            edge = self.write(edge, &mut newest, group).await;
         }
     }
 
     /// Writes a group and answers its callers. Gives the new edge, or nothing if it must be read again.
-    async fn write(&self, edge: Option<Edge>, group: Vec<Job>) -> Option<Edge> {
-        let mut drafted = Vec::new();
-        let mut replies = Vec::new();
-        for job in group {
-            drafted.push((job.drafts, job.key_name, job.effects));
-            replies.push(job.reply);
-        }
-        match self.commit(edge, drafted).await {
-            Ok((edge, results)) => {
-                for (reply, result) in replies.into_iter().zip(results) {
+    async fn write(&self, edge: Option<Edge>, newest: &mut Option<Newest>, group: Vec<Job>) -> Option<Edge> {
+        let error = match self.commit(edge, newest.as_ref(), &group).await {
+            Ok((edge, signed, results)) => {
+                *newest = Some(signed);
+                for (job, result) in group.into_iter().zip(results) {
                     // A caller that went away has its statements in the log all the same.
-                    let _ = reply.send(result);
+                    let _ = job.reply.send(result);
                 }
-                Some(edge)
+                return Some(edge);
             }
-            Err(error) => {
-                tracing::error!(%error, "the log could not be written");
-                for reply in replies {
-                    let _ = reply.send(Err(StoreError::NotWritten(error.to_string())));
-                }
-                None
+            Err(error) => error,
+        };
+        let of_one_call = matches!(
+            error,
+            StoreError::Draft(_) | StoreError::Keys(_) | StoreError::Corrupt(_)
+        );
+        if of_one_call && group.len() > 1 {
+            // What is wrong with one call is not held against those that happened to share its group.
+            let mut edge = None;
+            for job in group {
+                edge = Box::pin(self.write(edge, newest, vec![job])).await;
             }
+            return edge;
         }
+        tracing::error!(%error, "the log could not be written");
+        for job in group {
+            let said = match &error {
+                StoreError::Recovering(why) => StoreError::Recovering(why),
+                other => StoreError::NotWritten(other.to_string()),
+            };
+            let _ = job.reply.send(Err(said));
+        }
+        None
     }
 
     async fn commit(
         &self,
         edge: Option<Edge>,
-        group: Vec<(Vec<Draft>, String, Vec<Effect>)>,
-    ) -> Result<(Edge, Vec<Result<Committed, StoreError>>), StoreError> {
+        newest: Option<&Newest>,
+        group: &[Job],
+    ) -> Result<(Edge, Newest, Vec<Result<Committed, StoreError>>), StoreError> {
         on!(&self.database, pool => {
             let mut tx = pool.begin_with(self.database.begin()).await?;
             let head = sqlx::query(self.database.lock_head()).fetch_one(&mut *tx).await?;
             let (number, size, time): (i64, i64, i64) = (head.try_get(0)?, head.try_get(1)?, head.try_get(2)?);
+            let text: String = head.try_get(3)?;
             if number != i64::from(self.origin.number) {
                 return Err(StoreError::Recovering("the database holds another log"));
             }
             let size = size.unsigned_abs();
-            let mut edge = match edge {
-                Some(edge) if edge.frontier.size() == size => edge,
-                // We signed more than the database holds: it was put back.
-                Some(edge) if edge.frontier.size() > size => return Err(StoreError::Recovering("the database is behind what this process signed")),
+            let mut edge = match (edge, newest) {
+                (Some(edge), Some(newest)) if newest.text == text && newest.checkpoint.size == size => edge,
                 _ => {
-                    let mut nodes = HashMap::new();
-                    let wanted = frontier_nodes(size);
-                    for (level, index) in &wanted {
-                        let (tile, start, count) = place_of(*level, *index);
-                        let rows = if tile == 0 {
-                            sqlx::query("SELECT entry FROM log WHERE number = $1 AND idx >= $2 AND idx < $3 ORDER BY idx").bind(number).bind(start).bind(start + count).fetch_all(&mut *tx).await?
-                        } else {
-                            sqlx::query("SELECT hash FROM roots WHERE number = $1 AND level = $4 AND idx >= $2 AND idx < $3 ORDER BY idx").bind(number).bind(start).bind(start + count).bind(i64::from(tile)).fetch_all(&mut *tx).await?
-                        };
-                        let hashes = rows.iter().map(|row| hash_of_row(row.try_get::<Vec<u8>, _>(0), tile)).collect::<Result<Vec<_>, _>>()?;
-                        nodes.insert((*level, *index), node_of(&hashes, count)?);
+                    // Somebody else wrote, or nobody looked yet: the head must hold what it says and extend what we signed.
+                    let held = held(&text, self.signing.verifier())?;
+                    let frontier: Frontier = frontier_at!(tx, number, size);
+                    if held.size != size || held.root != frontier.root() {
+                        return Err(StoreError::Recovering("the entries are not those of the signed checkpoint"));
                     }
-                    let frontier = Frontier::load(size, &mut |level, index| nodes.get(&(level, index)).copied().ok_or(StoreError::Corrupt("the log's hashes")))?;
+                    if let Some(Newest { checkpoint: signed, .. }) = newest {
+                        if signed.size > size {
+                            return Err(StoreError::Recovering("the database is behind what this process signed"));
+                        }
+                        let before: Frontier = frontier_at!(tx, number, signed.size);
+                        if before.root() != signed.root {
+                            return Err(StoreError::Recovering("the database is beside what this process signed"));
+                        }
+                    }
                     Edge { frontier, time: Time::from_millis(time) }
                 }
             };
@@ -190,11 +249,17 @@ impl Sequencer {
             let mut roots = Vec::new();
             let mut rows = Vec::new();
             let mut results = Vec::new();
-            for (drafts, key_name, effects) in group {
+            for Job { drafts, key_name, effects, .. } in group {
                 let first = edge.frontier.size();
                 // A file that is in already has one effect: this call appends nothing.
                 let mut known = None;
-                for effect in &effects {
+                let mut different = false;
+                for effect in effects {
+                    if let Effect::Said { origin, id, leaf: Some(leaf), .. } = effect {
+                        // Another process may have taken the id since the caller looked.
+                        let row = sqlx::query("SELECT leaf FROM questions WHERE origin = $1 AND id = $2").bind(origin.to_string()).bind(id.to_string()).fetch_optional(&mut *tx).await?;
+                        different |= row.map(|row| row.try_get::<Vec<u8>, _>(0)).transpose()?.is_some_and(|stored| stored != leaf.bytes());
+                    }
                     if let Effect::Import(import) = effect {
                         let row = sqlx::query("SELECT number FROM imports WHERE digest = $1").bind(import.digest.bytes().to_vec()).fetch_optional(&mut *tx).await?;
                         if let Some(row) = row {
@@ -206,13 +271,17 @@ impl Sequencer {
                     results.push(Err(StoreError::AlreadyImported { number }));
                     continue;
                 }
+                if different {
+                    results.push(Err(StoreError::Different));
+                    continue;
+                }
                 let key = {
-                    let row = sqlx::query("SELECT wrapped FROM keys WHERE name = $1").bind(&key_name).fetch_optional(&mut *tx).await?;
+                    let row = sqlx::query("SELECT wrapped FROM keys WHERE name = $1").bind(key_name).fetch_optional(&mut *tx).await?;
                     match row {
-                        Some(row) => self.keys.unwrap(&key_name, &row.try_get::<Vec<u8>, _>(0)?)?,
+                        Some(row) => self.keys.unwrap(key_name, &row.try_get::<Vec<u8>, _>(0)?)?,
                         None => {
-                            let (key, wrapped) = self.keys.fresh(&key_name)?;
-                            sqlx::query("INSERT INTO keys (name, wrapped) VALUES ($1, $2)").bind(&key_name).bind(wrapped).execute(&mut *tx).await?;
+                            let (key, wrapped) = self.keys.fresh(key_name)?;
+                            sqlx::query("INSERT INTO keys (name, wrapped) VALUES ($1, $2)").bind(key_name).bind(wrapped).execute(&mut *tx).await?;
                             key
                         }
                     }
@@ -223,7 +292,7 @@ impl Sequencer {
                 }
                 let mut leaf_of_first = None;
                 let mut statements = Vec::new();
-                for draft in &drafts {
+                for draft in drafts {
                     let index = edge.frontier.size();
                     let (line, leaf) = draft.entry(&self.origin, now);
                     leaf_of_first.get_or_insert(leaf);
@@ -233,14 +302,14 @@ impl Sequencer {
                             roots.push((i64::from(level / 8), index.cast_signed(), hash));
                         }
                     });
-                    let sealed = key.seal(place(number, index).as_bytes(), &draft.body)?;
+                    let sealed = key.seal(place(number, index, leaf).as_bytes(), &draft.body)?;
                     rows.push((index.cast_signed(), line.clone(), sealed, key_name.clone()));
                     statements.push(Statement::parse(&line, BodyPart::Open(Arc::clone(&draft.body))).map_err(|error| StoreError::Draft(error.to_string()))?);
                 }
                 for effect in effects {
                     match effect {
                         Effect::Said { origin, id, leaf, expires } => {
-                            let leaf = leaf.or(leaf_of_first).ok_or(StoreError::Draft("a question without statements".to_owned()))?;
+                            let leaf = (*leaf).or(leaf_of_first).ok_or(StoreError::Draft("a question without statements".to_owned()))?;
                             sqlx::query("INSERT INTO questions (origin, id, leaf, expires) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
                                 .bind(origin.to_string()).bind(id.to_string()).bind(leaf.bytes().to_vec()).bind(expires.millis()).execute(&mut *tx).await?;
                             if !drafts.is_empty() {
@@ -249,30 +318,31 @@ impl Sequencer {
                             }
                         }
                         Effect::Received { origin, id, run } => {
-                            let wire = sanku_federation_protocol::stream::write_run(&run);
+                            let wire = sanku_federation_protocol::stream::write_run(run);
                             let sealed = key.seal(format!("received {origin} {id} {} {}", run.origin, run.first).as_bytes(), wire.as_bytes())?;
                             sqlx::query("INSERT INTO received (origin, id, log, first, wire) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING")
                                 .bind(origin.to_string()).bind(id.to_string()).bind(run.origin.to_string()).bind(run.first.cast_signed()).bind(sealed).execute(&mut *tx).await?;
                         }
                         Effect::Withdrawn { asker, mandate, until } => {
-                            sqlx::query("INSERT INTO withdrawals (asker, mandate, until) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+                            sqlx::query("INSERT INTO withdrawals (asker, mandate, until) VALUES ($1, $2, $3) ON CONFLICT (asker, mandate) DO UPDATE SET until = excluded.until WHERE excluded.until > withdrawals.until")
                                 .bind(i64::from(asker.number())).bind(mandate.to_string()).bind(until.millis()).execute(&mut *tx).await?;
                         }
                         Effect::Import(import) => {
                             let next: i64 = sqlx::query("SELECT COALESCE(MAX(number), 0) + 1 FROM imports").fetch_one(&mut *tx).await?.try_get(0)?;
                             let key_name = format!("import {next}");
                             let (key, wrapped) = self.keys.fresh(&key_name)?;
+                            let as_of = import.as_of.to_string();
                             sqlx::query("INSERT INTO keys (name, wrapped) VALUES ($1, $2)").bind(&key_name).bind(wrapped).execute(&mut *tx).await?;
                             let file = key.seal(format!("imports {next}").as_bytes(), import.file.as_bytes())?;
                             sqlx::query("INSERT INTO imports (number, category, source, as_of, digest, accepted, file) VALUES ($1, $2, $3, $4, $5, $6, $7)")
-                                .bind(next).bind(import.category.as_str()).bind(&import.source).bind(import.as_of.to_string()).bind(import.digest.bytes().to_vec())
+                                .bind(next).bind(import.category.as_str()).bind(&import.source).bind(&as_of).bind(import.digest.bytes().to_vec())
                                 .bind(i64::try_from(import.rows.len()).unwrap_or(0)).bind(file).execute(&mut *tx).await?;
                             for chunk in import.rows.chunks(ROWS) {
                                 let mut sealed = Vec::with_capacity(chunk.len());
                                 for row in chunk {
                                     let subject = self.keys.blind(&row.number);
                                     let plain = serde_json::to_vec(row).map_err(|_| StoreError::Draft("a record that cannot be written".to_owned()))?;
-                                    let place = crate::records::place(&subject, next, row.ordinal);
+                                    let place = crate::records::place(&subject, next, row.ordinal, [import.category.as_str(), &as_of, &import.source]);
                                     sealed.push((subject, row.ordinal, key.seal(&place, &plain)?));
                                 }
                                 let mut insert = QueryBuilder::new("INSERT INTO records (subject, import, row, sealed) ");
@@ -303,18 +373,17 @@ impl Sequencer {
             sqlx::query("UPDATE head SET size = $1, time = $2, checkpoint = $3").bind(size.cast_signed()).bind(now.millis()).bind(signed.to_string()).execute(&mut *tx).await?;
             tx.commit().await?;
 
+            let newest = Newest { text: signed.to_string(), checkpoint };
             let signed = Arc::new(signed);
             let own = OwnKey(self.signing.verifier().clone());
             let results = results.into_iter().map(|result| {
                 let (first, statements) = result?;
                 let count = statements.len() as u64;
-                let proof = if count == 0 { return Err(StoreError::Draft("nothing to say".to_owned())) } else {
-                    sanku_tlog::run_proof(first, count, size, |level, index| made.get(&(level, index)).copied().ok_or(StoreError::Corrupt("a fresh proof")))?
-                };
+                let proof = sanku_tlog::run_proof(first, count, size, |level, index| made.get(&(level, index)).copied().ok_or(StoreError::Corrupt("a fresh proof")))?;
                 let run = UnverifiedRun { checkpoint: Arc::clone(&signed), origin: self.origin.clone(), first, proof, statements };
                 Ok(Committed { run: run.verify(&own).map_err(|_| StoreError::Corrupt("a fresh run"))? })
             }).collect();
-            Ok((edge, results))
+            Ok((edge, newest, results))
         })
     }
 }
@@ -330,6 +399,10 @@ impl Store {
         drafts: Vec<Draft>,
         effects: Vec<Effect>,
     ) -> Result<Committed, StoreError> {
+        if drafts.is_empty() {
+            // Effects without a statement would be durable and nowhere in the log.
+            return Err(StoreError::Draft("nothing to say".to_owned()));
+        }
         let (reply, answer) = oneshot::channel();
         let job = Job {
             drafts,
@@ -354,6 +427,43 @@ impl Store {
         let checkpoint =
             Checkpoint::verify(&note, &self.verifier).map_err(|_| StoreError::Corrupt("the checkpoint"))?;
         Ok((checkpoint, note))
+    }
+
+    /// Whether the database holds exactly what its own checkpoint says: looked at before anything more is signed.
+    pub(crate) async fn holds_what_it_signed(&self) -> Result<(), StoreError> {
+        // One statement sees one moment, whatever another process writes meanwhile.
+        let (text, last): (String, Option<i64>) = on!(&self.database, pool => {
+            let row = sqlx::query("SELECT checkpoint, (SELECT MAX(idx) FROM log WHERE number = $1) FROM head").bind(i64::from(self.origin.number)).fetch_one(pool).await?;
+            (row.try_get(0)?, row.try_get(1)?)
+        });
+        let held = held(&text, &self.verifier)?;
+        if last.map_or(0, |last| last.unsigned_abs() + 1) != held.size {
+            return Err(StoreError::Recovering(
+                "the database holds more or less than its checkpoint says",
+            ));
+        }
+        let mut nodes = HashMap::new();
+        for (level, index) in frontier_nodes(held.size) {
+            let (tile, start, count) = place_of(level, index);
+            let hash = node_of(&self.tile_hashes(tile, start, count).await?, count);
+            nodes.insert(
+                (level, index),
+                hash.map_err(|_| StoreError::Recovering("hashes of the log are missing"))?,
+            );
+        }
+        let frontier = Frontier::load(held.size, &mut |level, index| {
+            nodes
+                .get(&(level, index))
+                .copied()
+                .ok_or(StoreError::Corrupt("the log's hashes"))
+        })?;
+        if frontier.root() == held.root {
+            Ok(())
+        } else {
+            Err(StoreError::Recovering(
+                "the entries are not those of the signed checkpoint",
+            ))
+        }
     }
 
     /// A run of our own log as it would be sent, under the newest checkpoint, bodies open.
@@ -414,14 +524,18 @@ impl Store {
         Ok(rows?)
     }
 
+    async fn rows(&self, first: u64, count: u64) -> Result<Vec<LogRow>, StoreError> {
+        let rows: Result<Vec<LogRow>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT idx, entry, body, key FROM log WHERE number = $1 AND idx >= $2 AND idx < $3 ORDER BY idx")
+            .bind(i64::from(self.origin.number)).bind(first.cast_signed()).bind((first + count).cast_signed()).fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))).collect());
+        Ok(rows?)
+    }
+
     async fn statements(&self, first: u64, count: u64) -> Result<Vec<Statement>, StoreError> {
         let number = i64::from(self.origin.number);
-        let rows: Result<Vec<LogRow>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT idx, entry, body, key FROM log WHERE number = $1 AND idx >= $2 AND idx < $3 ORDER BY idx")
-            .bind(number).bind(first.cast_signed()).bind((first + count).cast_signed()).fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))).collect());
         let mut statements = Vec::new();
-        for (index, entry, body, key_name) in rows? {
+        for (index, entry, body, key_name) in self.rows(first, count).await? {
             let key = self.data_key(&key_name).await?;
-            let body = key.open(place(number, index.unsigned_abs()).as_bytes(), &body)?;
+            let body = key.open(place(number, index.unsigned_abs(), leaf_hash(&entry)).as_bytes(), &body)?;
             statements.push(
                 Statement::parse(&entry, BodyPart::Open(body.into())).map_err(|_| StoreError::Corrupt("an entry"))?,
             );
@@ -497,16 +611,24 @@ impl Store {
         let (checkpoint, _) = self.checkpoint().await?;
         let mut frontier = Frontier::default();
         let mut time = Time::from_millis(0);
+        let mut keys = HashMap::new();
         while frontier.size() < checkpoint.size {
             let first = frontier.size();
-            let entries = self.entries(first, 1024.min(checkpoint.size - first)).await?;
-            if entries.is_empty() {
+            // Bodies may be large: few at a time.
+            let rows = self.rows(first, 128.min(checkpoint.size - first)).await?;
+            if rows.is_empty() {
                 return Err(StoreError::Broken {
                     index: first,
                     why: "the entry is missing",
                 });
             }
-            for (line, index) in entries.iter().zip(first..) {
+            for ((place, line, body, key_name), index) in rows.iter().zip(first..) {
+                if place.unsigned_abs() != index {
+                    return Err(StoreError::Broken {
+                        index,
+                        why: "the entry is missing",
+                    });
+                }
                 let entry = Entry::parse(line).map_err(|_| StoreError::Broken {
                     index,
                     why: "not an entry",
@@ -518,6 +640,31 @@ impl Store {
                     });
                 }
                 time = entry.time;
+                if !keys.contains_key(key_name) {
+                    let key = match self.data_key(key_name).await {
+                        Ok(key) => Some(key),
+                        // A destroyed key leaves the log whole: entries are proven without bodies.
+                        Err(StoreError::Destroyed) => None,
+                        Err(StoreError::Corrupt(_)) => {
+                            return Err(StoreError::Broken {
+                                index,
+                                why: "the key of its body does not open",
+                            });
+                        }
+                        Err(other) => return Err(other),
+                    };
+                    keys.insert(key_name.clone(), key);
+                }
+                if let Some(Some(key)) = keys.get(key_name) {
+                    let place = self::place(i64::from(self.origin.number), index, leaf_hash(line));
+                    let whole = key.open(place.as_bytes(), body);
+                    if !whole.is_ok_and(|body| Hash::of(&body) == entry.body) {
+                        return Err(StoreError::Broken {
+                            index,
+                            why: "the entry or its body was changed",
+                        });
+                    }
+                }
                 let mut full = Vec::new();
                 frontier.push(leaf_hash(line), |level, index, hash| {
                     if level > 0 && level % 8 == 0 {
@@ -548,9 +695,16 @@ impl Store {
 /// Index, entry, sealed body, name of the key.
 type LogRow = (i64, Vec<u8>, Vec<u8>, String);
 
-/// What a body's seal is bound to.
-fn place(number: i64, index: u64) -> String {
-    format!("log {number} {index}")
+/// What a body's seal is bound to: its place and its entry's leaf hash, so that neither changes without the other.
+fn place(number: i64, index: u64, leaf: Hash) -> String {
+    format!("log {number} {index} {leaf}")
+}
+
+/// The head's checkpoint, if this log's key signed it.
+fn held(text: &str, key: &VerifierKey) -> Result<Checkpoint, StoreError> {
+    SignedNote::parse(text.as_bytes())
+        .and_then(|note| Checkpoint::verify(&note, key))
+        .map_err(|_| StoreError::Recovering("the head's checkpoint is not signed by this log's key"))
 }
 
 /// The perfect subtrees that make up a log of `size`, largest first.

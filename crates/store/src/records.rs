@@ -1,5 +1,6 @@
 //! Records: imports in one commit, search by blind index, every row bound to its place.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use sanku_catalogue::{Catalogue, CategoryId, Fields, UnjudgedFields};
@@ -11,6 +12,7 @@ use sqlx::Row;
 
 use crate::database::on;
 use crate::log::Effect;
+use crate::sealing::DataKey;
 use crate::{Store, StoreError};
 
 /// One row that goes in.
@@ -116,9 +118,25 @@ pub struct Found {
     pub corrupt: Vec<CategoryId>,
 }
 
-/// What a record's seal is bound to.
-pub(crate) fn place(subject: &[u8], import: i64, ordinal: i64) -> Vec<u8> {
-    [format!("records {import} {ordinal} ").as_bytes(), subject].concat()
+/// What a record's seal is bound to: its place, whom it is about, and its import's category, date and department.
+pub(crate) fn place(subject: &[u8], import: i64, ordinal: i64, about: [&str; 3]) -> Vec<u8> {
+    let [category, as_of, source] = about;
+    [
+        format!("records {import} {ordinal} {category} {as_of} {source} ").as_bytes(),
+        subject,
+    ]
+    .concat()
+}
+
+/// A record with its import and the import's wrapped key, as one query reads them; nothing where one is missing.
+struct FoundRow {
+    import: i64,
+    ordinal: i64,
+    sealed: Vec<u8>,
+    category: Option<String>,
+    source: Option<String>,
+    as_of: Option<String>,
+    wrapped: Option<Vec<u8>>,
 }
 
 impl Store {
@@ -169,54 +187,70 @@ impl Store {
     /// Every row about a person in these categories.
     pub async fn find(&self, number: &IdentityNumber, categories: &[CategoryId]) -> Result<Found, StoreError> {
         let subject = self.keys.blind(number);
-        let rows: Result<Vec<(i64, i64, Vec<u8>)>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT import, row, sealed FROM records WHERE subject = $1")
-            .bind(subject.clone()).fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect());
-        let rows = rows?;
+        // One query: what hangs on a person's rows is found by key, however many imports there are.
+        let rows: Result<Vec<FoundRow>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT r.import, r.row, r.sealed, i.category, i.source, i.as_of, k.wrapped FROM records r \
+             LEFT JOIN imports i ON i.number = r.import LEFT JOIN keys k ON k.name = 'import ' || CAST(r.import AS TEXT) \
+             WHERE r.subject = $1 ORDER BY i.as_of DESC, r.import DESC, r.row")
+            .bind(subject.clone()).fetch_all(pool).await?.iter().map(|row| Ok(FoundRow {
+                import: row.try_get(0)?, ordinal: row.try_get(1)?, sealed: row.try_get(2)?, category: row.try_get(3)?,
+                source: row.try_get(4)?, as_of: row.try_get(5)?, wrapped: row.try_get(6)?,
+            })).collect());
         let mut found = Found::default();
-        if rows.is_empty() {
-            return Ok(found);
-        }
-        let imports: HashMap<u64, StoredImport> = self
-            .imports()
-            .await?
-            .into_iter()
-            .map(|import| (import.number, import))
-            .collect();
         let mut keys = HashMap::new();
-        for (import, ordinal, sealed) in rows {
-            let about = imports
-                .get(&import.unsigned_abs())
+        for row in rows? {
+            // Without its import nobody can say which category is missing something.
+            let category: CategoryId = row
+                .category
+                .as_deref()
+                .and_then(|category| category.parse().ok())
                 .ok_or(StoreError::Corrupt("an import"))?;
-            if !categories.contains(&about.category) {
+            if !categories.contains(&category) {
                 continue;
             }
-            let key = match keys.get(&import) {
-                Some(key) => key,
-                None => {
-                    let key = self.data_key(&format!("import {import}")).await?;
-                    keys.entry(import).or_insert(key)
-                }
-            };
-            let opened = key
-                .open(&place(&subject, import, ordinal), &sealed)
-                .ok()
-                .and_then(|plain| judged(&plain, number, about));
-            match opened {
+            if let Entry::Vacant(place) = keys.entry(row.import) {
+                let name = format!("import {}", row.import);
+                place.insert(
+                    row.wrapped
+                        .as_ref()
+                        .and_then(|wrapped| self.keys.unwrap(&name, wrapped).ok()),
+                );
+            }
+            let key = keys.get(&row.import).and_then(Option::as_ref);
+            match key.and_then(|key| opened(&row, key, &subject, &category, number)) {
                 Some(record) => found.records.push(record),
                 None => {
-                    tracing::error!(import, row = ordinal, "a record does not open: it is withheld");
-                    found.corrupt.push(about.category.clone());
+                    tracing::error!(
+                        import = row.import,
+                        row = row.ordinal,
+                        "a record does not open: it is withheld"
+                    );
+                    if !found.corrupt.contains(&category) {
+                        found.corrupt.push(category);
+                    }
                 }
             }
         }
-        found.records.sort_by(|a, b| {
-            imports
-                .get(&b.import)
-                .map(|import| (import.as_of, import.number))
-                .cmp(&imports.get(&a.import).map(|import| (import.as_of, import.number)))
-        });
         Ok(found)
     }
+}
+
+/// The record of a row that stands where, and under what, it was sealed.
+fn opened(
+    row: &FoundRow,
+    key: &DataKey,
+    subject: &[u8],
+    category: &CategoryId,
+    number: &IdentityNumber,
+) -> Option<StoredRecord> {
+    let (source, as_of) = (row.source.as_deref()?, row.as_of.as_deref()?);
+    let place = place(subject, row.import, row.ordinal, [category.as_str(), as_of, source]);
+    let about = StoredImport {
+        number: row.import.unsigned_abs(),
+        category: category.clone(),
+        source: source.to_owned(),
+        as_of: as_of.parse().ok()?,
+    };
+    judged(&key.open(&place, &row.sealed).ok()?, number, &about)
 }
 
 fn judged(plain: &[u8], number: &IdentityNumber, about: &StoredImport) -> Option<StoredRecord> {

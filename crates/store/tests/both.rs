@@ -96,6 +96,8 @@ async fn suite(url: &str) {
     two_handles_keep_one_log(url).await;
     g05_an_import_has_one_effect(url).await;
     what_was_said_is_said_again(url).await;
+    other_bytes_under_one_id_write_nothing(url).await;
+    effects_without_a_statement_are_refused(url).await;
     a_withdrawal_is_remembered_until_the_mandate_ends(url).await;
     a_row_under_another_number_is_not_served(url).await;
     the_tables_refuse_update_and_delete(url).await;
@@ -206,6 +208,39 @@ async fn what_was_said_is_said_again(url: &str) {
             .unwrap()
             .is_none()
     );
+}
+
+async fn other_bytes_under_one_id_write_nothing(url: &str) {
+    let (one, other) = (open(url).await, open(url).await);
+    let id = StatementId::generate(now());
+    let said = |leaf: &[u8]| {
+        vec![Effect::Said {
+            origin: origin(),
+            id,
+            leaf: Some(Hash::of(leaf)),
+            expires: now(),
+        }]
+    };
+    // Two processes whose look-ups both found nothing: the first to write has the id.
+    let (first, second) = tokio::join!(
+        one.append(key_name(&origin(), id), vec![act("a")], said(b"a")),
+        other.append(key_name(&origin(), id), vec![act("b")], said(b"b"))
+    );
+    let refused = [first, second]
+        .into_iter()
+        .filter(|result| matches!(result, Err(StoreError::Different)))
+        .count();
+    assert_eq!(refused, 1);
+    assert_eq!(one.said(&origin(), id).await.unwrap().len(), 1);
+}
+
+async fn effects_without_a_statement_are_refused(url: &str) {
+    let store = open(url).await;
+    let (asker, mandate) = ("421003".parse().unwrap(), StatementId::generate(now()));
+    let until = now().plus(std::time::Duration::from_secs(60));
+    let effects = vec![Effect::Withdrawn { asker, mandate, until }];
+    assert!(store.append("acts".to_owned(), Vec::new(), effects).await.is_err());
+    assert!(!store.is_withdrawn(asker, mandate, now()).await.unwrap());
 }
 
 async fn a_withdrawal_is_remembered_until_the_mandate_ends(url: &str) {
@@ -339,7 +374,131 @@ async fn f27_a_flipped_byte_is_withheld_and_found() {
         .unwrap();
     assert_eq!(found.corrupt.len(), 1, "the row is withheld and its category named");
     run_raw(&url, "DROP TRIGGER log_no_update; UPDATE log SET entry = CAST(replace(CAST(entry AS TEXT), 'look', 'lock') AS BLOB) WHERE idx = 5").await.unwrap();
-    assert!(matches!(store.verify(|_, _| {}).await, Err(StoreError::Broken { .. })));
+    assert_eq!(first_bad(&store).await, 5);
+    run_raw(
+        &url,
+        "UPDATE log SET body = substr(body, 1, 20) || x'00' || substr(body, 22) WHERE idx = 3",
+    )
+    .await
+    .unwrap();
+    assert_eq!(first_bad(&store).await, 3);
+    run_raw(&url, "DROP TRIGGER log_no_delete; DELETE FROM log WHERE idx = 2")
+        .await
+        .unwrap();
+    assert_eq!(first_bad(&store).await, 2);
+}
+
+/// Where verification stops.
+async fn first_bad(store: &Store) -> u64 {
+    match store.verify(|_, _| {}).await {
+        Err(StoreError::Broken { index, .. }) => index,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f28_an_edited_date_of_an_import_withholds_its_rows() {
+    let place = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", place.path().join("node.db").display());
+    let store = open(&url).await;
+    store.import(act("import"), import("a")).await.unwrap();
+    run_raw(
+        &url,
+        "DROP TRIGGER imports_no_update; UPDATE imports SET as_of = '2026-11-23'",
+    )
+    .await
+    .unwrap();
+    let vehicle: CategoryId = "vehicle".parse().unwrap();
+    let found = store
+        .find(&NUMBER.parse().unwrap(), std::slice::from_ref(&vehicle))
+        .await
+        .unwrap();
+    assert_eq!((found.records.len(), found.corrupt), (0, vec![vehicle]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f27_a_key_that_does_not_open_withholds_its_category_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", place.path().join("node.db").display());
+    let store = open(&url).await;
+    store.import(act("import"), import("a")).await.unwrap();
+    run_raw(&url, "UPDATE keys SET wrapped = x'00' WHERE name = 'import 1'")
+        .await
+        .unwrap();
+    let vehicle: CategoryId = "vehicle".parse().unwrap();
+    let found = store
+        .find(&NUMBER.parse().unwrap(), std::slice::from_ref(&vehicle))
+        .await
+        .unwrap();
+    assert_eq!((found.records.len(), found.corrupt), (0, vec![vehicle]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a06_a_destroyed_key_leaves_the_log_whole_and_its_body_unreadable() {
+    let place = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", place.path().join("node.db").display());
+    let store = open(&url).await;
+    for name in ["question one", "question two"] {
+        store
+            .append(name.to_owned(), vec![act(name)], Vec::new())
+            .await
+            .unwrap();
+    }
+    run_raw(&url, "DELETE FROM keys WHERE name = 'question one'")
+        .await
+        .unwrap();
+    assert_eq!(store.verify(|_, _| {}).await.unwrap().size, 2);
+    assert!(matches!(store.run(0, 1).await, Err(StoreError::Destroyed)));
+    assert_eq!(store.run(1, 1).await.unwrap().statements.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_ever_signed_beside_what_this_process_signed() {
+    let place = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", place.path().join("node.db").display());
+    let store = open(&url).await;
+    let say = |what: &'static str| store.append("acts".to_owned(), vec![act(what)], Vec::new());
+    say("one").await.unwrap();
+    run_raw(&url, "CREATE TABLE kept AS SELECT * FROM head").await.unwrap();
+    say("two").await.unwrap();
+    // An older copy is put back under the running process, consistent in itself.
+    run_raw(&url, "DROP TRIGGER log_no_delete; DELETE FROM log WHERE idx >= 1; DELETE FROM head; INSERT INTO head SELECT * FROM kept").await.unwrap();
+    for _ in 0..3 {
+        assert!(matches!(say("three").await, Err(StoreError::Recovering(_))));
+    }
+    // Another process makes the log as long again, with another entry at the same place.
+    let other = open(&url).await;
+    for what in ["else", "more"] {
+        other
+            .append("acts".to_owned(), vec![act(what)], Vec::new())
+            .await
+            .unwrap();
+        assert!(matches!(say("four").await, Err(StoreError::Recovering(_))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_not_what_its_checkpoint_says_does_not_open() {
+    let keys = || StorageKeys::new([1; 32], [2; 32]);
+    for damage in [
+        "DROP TRIGGER log_no_delete; DELETE FROM log WHERE idx = 2",
+        "DROP TRIGGER log_no_update; UPDATE log SET entry = (SELECT entry FROM log WHERE idx = 0) WHERE idx = 2",
+        "CREATE TABLE kept AS SELECT * FROM head; DELETE FROM head; INSERT INTO head SELECT one, number, 0, 0, (SELECT checkpoint FROM older) FROM kept",
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", place.path().join("node.db").display());
+        let store = open(&url).await;
+        run_raw(&url, "CREATE TABLE older AS SELECT * FROM head").await.unwrap();
+        store
+            .append("acts".to_owned(), vec![act("0"), act("1"), act("2")], Vec::new())
+            .await
+            .unwrap();
+        drop(store);
+        run_raw(&url, damage).await.unwrap();
+        let signing = SigningKey::from_seed(&origin().to_string(), KeyType::Ed25519, [5; 32]).unwrap();
+        let opened = Store::open(&url, keys(), origin(), signing, Arc::new(FixedClock::at(now()))).await;
+        assert!(matches!(opened, Err(StoreError::Recovering(_))), "{damage}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
