@@ -2,15 +2,16 @@
 //!
 //! `SANKU_WRITE_VECTORS=1 cargo test -p sanku-federation-protocol vectors` writes them anew.
 
+use sanku_values::Date;
 use serde_json::{Value, json};
 
 use crate::body::{ActBody, Body, Salt, WithdrawalBody};
 use crate::entry::{ActEntry, Said, WithdrawalEntry};
 use crate::fixture::{
-    CITY, EVERYBODY, HERE, THERE, World, code, days, fingerprint, log_key, minute, no_revocations, notes,
-    publisher_key, registry, root_key, signed,
+    CITY, EVERYBODY, HERE, THERE, World, code, days, fingerprint, found, job, job_of, log_key, minute, no_revocations,
+    notes, nothing, publisher_key, registry, root_key, signed, status, unavailable,
 };
-use crate::names::{Rule, ScopeLabel};
+use crate::names::{Outcome, Rule, ScopeLabel, Status};
 use crate::notes::{RawNote, name};
 use crate::seal::{SealedBody, SealingKey};
 use crate::statement::VerifiedRun;
@@ -258,6 +259,11 @@ fn notes_vectors() -> Vec<(String, Vec<String>, usize)> {
             3,
         ),
         (
+            "a registry with a lower number: archived, not in force".to_owned(),
+            older,
+            5,
+        ),
+        (
             "a registry with a changed byte".to_owned(),
             {
                 let mut notes = good.clone();
@@ -284,10 +290,62 @@ fn sealed_vectors(written: &Value) -> Value {
     json!({ "secret": hex::encode([0x42; 32]), "public": public.to_string(), "entry": entry, "body": body, "sealed": sealed, "hint": public.hint() })
 }
 
-fn merge_vectors(world: &World) -> Value {
-    let (_, merged) = world.merged();
-    let runs: Vec<VerifiedRun> = world.everything();
-    json!({ "streams": runs.iter().map(write_run).collect::<Vec<_>>(), "merged": String::from_utf8(merged.bytes()).unwrap(), "digest": merged.digest() })
+/// Cases that end in different ways, each with what everybody said and the bytes that follow from it.
+fn merge_vectors() -> Value {
+    let case = |name: &str, world: &World| {
+        let (_, merged) = world.merged();
+        let runs: Vec<VerifiedRun> = world.everything();
+        json!({ "name": name, "streams": runs.iter().map(write_run).collect::<Vec<_>>(), "merged": String::from_utf8(merged.bytes()).unwrap(), "digest": merged.digest() })
+    };
+    let mut vectors = vec![case("everybody answered", &World::whole_case().0)];
+
+    let mut world = World::new();
+    world.ask();
+    world.answer(
+        HERE,
+        minute(1),
+        0,
+        found(&[job("棉纺厂", "全职"), job("学校\"\\/é", "兼职")]),
+    );
+    world.answer(HERE, minute(1), 1, nothing());
+    vectors.push(case("the asker has asked nobody yet", &world));
+    world.answer(
+        CITY,
+        minute(1),
+        0,
+        found(&[job_of("棉纺厂", "兼职", Date::new(2026, 8, 9).unwrap())]),
+    );
+    world.answer(CITY, minute(1), 1, status(Status::NameMismatch));
+    world.answer(420_000, minute(1), 0, found(&[job("棉纺厂", "全职")]));
+    world.account(420_000, minute(1), &[]);
+    world.account(CITY, minute(1), &[(420_000, Outcome::Answered), (THERE, Outcome::Late)]);
+    world.account(HERE, minute(2), &[(CITY, Outcome::Answered)]);
+    vectors.push(case(
+        "a conflict, a name mismatch, a target late, one that answered half",
+        &world,
+    ));
+    world.answer(420_000, minute(3), 1, unavailable());
+    world.refuse(THERE, minute(3), Rule::Relation);
+    vectors.push(case("the same, with a refusal and an answer that came later", &world));
+    world.answer(CITY, minute(4), 0, found(&[job("棉纺厂", "全职")]));
+    world.answer(THERE, minute(4), 0, status(Status::NotHeld));
+    world.answer(THERE, minute(4), 1, nothing());
+    vectors.push(case("later answers count, and outrank an earlier refusal", &world));
+
+    let mut world = World::new();
+    world.ask();
+    world.account(HERE, minute(1), &[(CITY, Outcome::Answered)]);
+    world.refuse(CITY, minute(1), Rule::SamePerson);
+    world.account(
+        CITY,
+        minute(1),
+        &[(420_000, Outcome::RefusedOnWay), (THERE, Outcome::Pending)],
+    );
+    vectors.push(case(
+        "a relay stopped the question and claims what only the asker may",
+        &world,
+    ));
+    json!({ "registry": registry(), "vectors": vectors })
 }
 
 fn keep(file: &str, fresh: &Value) {
@@ -370,7 +428,11 @@ fn vectors_are_what_the_code_says() {
                 notes.iter().all(|note| RawNote::parse(note.as_bytes()).is_ok()),
                 "{name}"
             );
-            json!({ "name": name, "notes": notes, "accepted": accepted })
+            let in_force: serde_json::Map<String, Value> = trust
+                .list()
+                .map(|(name, held)| (name.to_owned(), json!(held.reference.number)))
+                .collect();
+            json!({ "name": name, "notes": notes, "accepted": accepted, "in_force": in_force })
         })
         .collect();
     keep(
@@ -384,5 +446,5 @@ fn vectors_are_what_the_code_says() {
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or(Value::Null);
     keep("sealed.json", &sealed_vectors(&written));
-    keep("merge.json", &merge_vectors(&World::whole_case().0));
+    keep("merge.json", &merge_vectors());
 }
