@@ -79,7 +79,7 @@ pub(crate) fn judge(head: &[u8]) -> Result<Format, Unreadable> {
     if head.contains(&0) {
         let odd = head.iter().skip(1).step_by(2).filter(|byte| **byte == 0).count();
         let even = head.iter().step_by(2).filter(|byte| **byte == 0).count();
-        return Err(if odd.max(even) * 8 > head.len() {
+        return Err(if odd.max(even) * 8 > head.len() && odd.min(even) * 4 < odd.max(even) {
             seems("没有标记的 UTF-16 文本", "UTF-16 text without its mark")
         } else {
             seems("二进制文件", "a binary file")
@@ -157,6 +157,7 @@ mod tests {
             (b"[{\"name\":1}]", "JSON"),
             (b"Rar!\x1a\x07", "rar"),
             (b"a\0b\0c\0d\0", "UTF-16"),
+            (b"a,b\n\0\0\0\0\0\0\0\0", "binary"),
             (&old_excel, "xls"),
             (&locked, "password"),
         ] {

@@ -169,12 +169,12 @@ impl Default for Limits {
             entries: 4096,
             sheets: 256,
             unpacked_bytes: 2 << 30,
-            expansion: 100,
-            strings: 8_000_000,
+            expansion: 60,
+            strings: 4_000_000,
             string_bytes: 256 << 20,
             merges: 200_000,
             nesting: 32,
-            refused: 200_000,
+            refused: 100_000,
         }
     }
 }

@@ -251,7 +251,7 @@ fn strings<R: Read + Seek>(
             count += 1;
             bytes = bytes
                 .saturating_add(u64::try_from(whole.len()).unwrap_or(u64::MAX))
-                .saturating_add(8);
+                .saturating_add(16);
             if count > limits.strings || bytes > allowed {
                 return Err(too_much_text());
             }

@@ -373,3 +373,64 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn hidden_columns_of_shares_and_percent_formats_are_read() {
+    let bytes = written(|workbook| {
+        let sheet = workbook.add_worksheet();
+        texts(sheet, 0, &["姓名", "身份证号", "权证号", "份额"]);
+        texts(sheet, 1, &["王芳", &number(1), "鄂1号"]);
+        sheet
+            .write_with_format(1, 3, 0.5, &Format::new().set_num_format("0.00%"))
+            .unwrap();
+        texts(sheet, 2, &["王芳", &number(1), "鄂2号"]);
+        sheet.write(2, 3, 0.5).unwrap();
+        sheet.set_column_hidden(3).unwrap();
+    });
+    let reading = good(&bytes, "real_estate");
+    assert_eq!(
+        *reading.accepted[0].fields.get("share_bp"),
+        sanku_catalogue::Value::Integer(5000)
+    );
+    // Half, or half of one per cent: nobody can say.
+    assert_eq!(refused(&reading), [(3, Code::BadUnit)]);
+}
+
+#[test]
+fn long_numbers_in_text_fields_have_lost_digits_too() {
+    let bytes = written(|workbook| {
+        let sheet = workbook.add_worksheet();
+        texts(sheet, 0, &["姓名", "身份证号", "银行", "账号", "币种", "余额"]);
+        texts(sheet, 1, &["王芳", &number(1), "农行"]);
+        sheet.write(1, 3, 6_222_020_000_000_008_841.0).unwrap();
+        texts(sheet, 2, &["王芳", &number(1), "农行", "6.22202E+18"]);
+        texts(sheet, 3, &["王芳", &number(1), "农行", "6222020000000008841"]);
+    });
+    let reading = good(&bytes, "bank_deposit");
+    assert_eq!(refused(&reading), [(2, Code::LostDigits), (3, Code::LostDigits)]);
+    assert_eq!(reading.accepted_count, 1);
+}
+
+#[test]
+fn serial_days_follow_the_calendar_that_a_spreadsheet_believes_in() {
+    let rows = |serial: &str| {
+        format!(
+            "{}<row r=\"2\"><c t=\"inlineStr\"><is><t>王芳</t></is></c><c t=\"inlineStr\"><is><t>{}</t></is></c><c t=\"inlineStr\"><is><t>补贴</t></is></c><c/><c><v>{serial}</v></c></row>",
+            header(),
+            number(1)
+        )
+    };
+    for (serial, day) in [
+        ("1", "1900-01-01"),
+        ("59", "1900-02-28"),
+        ("61", "1900-03-01"),
+        ("45047.75", "2023-05-01"),
+    ] {
+        let reading = good(&one_sheet(&rows(serial)), "subsidy");
+        assert!(fields(&reading, 0).contains(day), "{serial}");
+    }
+    for serial in ["60", "0", "-5", "3000000"] {
+        let reading = good(&one_sheet(&rows(serial)), "subsidy");
+        assert_eq!(refused(&reading), [(2, Code::BadDate)], "{serial}");
+    }
+}
