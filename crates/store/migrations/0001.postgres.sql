@@ -8,7 +8,7 @@ CREATE TABLE head (one BIGINT PRIMARY KEY CHECK (one = 1), number BIGINT NOT NUL
 CREATE TABLE keys (name TEXT PRIMARY KEY, wrapped BYTEA NOT NULL);
 CREATE TABLE questions (origin TEXT NOT NULL, id TEXT NOT NULL, leaf BYTEA NOT NULL, expires BIGINT NOT NULL, PRIMARY KEY (origin, id));
 CREATE TABLE said (origin TEXT NOT NULL, id TEXT NOT NULL, number BIGINT NOT NULL, first BIGINT NOT NULL, count BIGINT NOT NULL, PRIMARY KEY (origin, id, number, first));
-CREATE TABLE received (origin TEXT NOT NULL, id TEXT NOT NULL, log TEXT NOT NULL, first BIGINT NOT NULL, wire BYTEA NOT NULL, PRIMARY KEY (origin, id, log, first));
+CREATE TABLE received (origin TEXT NOT NULL, id TEXT NOT NULL, log TEXT NOT NULL, first BIGINT NOT NULL, count BIGINT NOT NULL, wire BYTEA NOT NULL, PRIMARY KEY (origin, id, log, first, count));
 CREATE TABLE withdrawals (asker BIGINT NOT NULL, mandate TEXT NOT NULL, until BIGINT NOT NULL, PRIMARY KEY (asker, mandate));
 CREATE TABLE imports (number BIGINT PRIMARY KEY, category TEXT NOT NULL, source TEXT NOT NULL, as_of TEXT NOT NULL, digest BYTEA NOT NULL UNIQUE, accepted BIGINT NOT NULL, file BYTEA NOT NULL);
 CREATE TABLE records (subject BYTEA NOT NULL, import BIGINT NOT NULL, row BIGINT NOT NULL, sealed BYTEA NOT NULL, PRIMARY KEY (subject, import, row));

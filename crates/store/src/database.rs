@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr, SqlitePool};
 
@@ -33,10 +33,12 @@ impl Database {
     /// `sqlite:FILE`, `sqlite::memory:` or `postgres://…`; brings the schema up to date.
     pub(crate) async fn open(url: &str) -> Result<Self, StoreError> {
         if url.starts_with("postgres") {
+            // Committed means durable, whatever a server or a role has as its default.
+            let options = PgConnectOptions::from_str(url)?.options([("synchronous_commit", "on")]);
             let pool = PgPoolOptions::new()
                 .max_connections(8)
                 .acquire_timeout(Duration::from_secs(10))
-                .connect(url)
+                .connect_with(options)
                 .await?;
             migrator(include_str!("../migrations/0001.postgres.sql"))
                 .run(&pool)

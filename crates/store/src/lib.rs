@@ -1,6 +1,11 @@
 //! The only place with SQL: the log with its sequencer, questions and statements, sealed records, notes.
 //!
 //! SQLite by default, PostgreSQL by another URL; every statement of SQL is one text for both. Knows no HTTP.
+//!
+//! Limits. Before it signs, a process checks that the database extends the newest checkpoint that it committed itself since
+//! it started; a database put back to an older state while no process ran is whole in itself, and only a neighbour's memory
+//! tells. Questions are remembered for good, not until 15 minutes after they expire. An import is one transaction under the
+//! head's lock: while a large one is written, the log waits.
 
 mod database;
 mod log;

@@ -319,9 +319,11 @@ impl Sequencer {
                         }
                         Effect::Received { origin, id, run } => {
                             let wire = sanku_federation_protocol::stream::write_run(run);
-                            let sealed = key.seal(format!("received {origin} {id} {} {}", run.origin, run.first).as_bytes(), wire.as_bytes())?;
-                            sqlx::query("INSERT INTO received (origin, id, log, first, wire) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING")
-                                .bind(origin.to_string()).bind(id.to_string()).bind(run.origin.to_string()).bind(run.first.cast_signed()).bind(sealed).execute(&mut *tx).await?;
+                            // A run that was cut short once may come whole later: both have a place.
+                            let count = i64::try_from(run.statements.len()).unwrap_or(i64::MAX);
+                            let sealed = key.seal(format!("received {origin} {id} {} {} {count}", run.origin, run.first).as_bytes(), wire.as_bytes())?;
+                            sqlx::query("INSERT INTO received (origin, id, log, first, count, wire) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING")
+                                .bind(origin.to_string()).bind(id.to_string()).bind(run.origin.to_string()).bind(run.first.cast_signed()).bind(count).bind(sealed).execute(&mut *tx).await?;
                         }
                         Effect::Withdrawn { asker, mandate, until } => {
                             sqlx::query("INSERT INTO withdrawals (asker, mandate, until) VALUES ($1, $2, $3) ON CONFLICT (asker, mandate) DO UPDATE SET until = excluded.until WHERE excluded.until > withdrawals.until")

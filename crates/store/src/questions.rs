@@ -16,6 +16,9 @@ pub struct Remembered {
     pub leaf: Hash,
 }
 
+/// Log, first index, how many, sealed lines.
+type ReceivedRow = (String, i64, i64, Vec<u8>);
+
 /// The name of the key that seals a question's bodies at this node.
 pub fn key_name(origin: &Origin, id: StatementId) -> String {
     format!("question {origin} {id}")
@@ -50,15 +53,20 @@ impl Store {
 
     /// Other nodes' runs about a question of this node, as lines of a stream.
     pub async fn received(&self, origin: &Origin, id: StatementId) -> Result<Vec<Vec<u8>>, StoreError> {
-        let rows: Result<Vec<(String, i64, Vec<u8>)>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT log, first, wire FROM received WHERE origin = $1 AND id = $2 ORDER BY log, first")
-            .bind(origin.to_string()).bind(id.to_string()).fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect());
+        let rows: Result<Vec<ReceivedRow>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT log, first, count, wire FROM received WHERE origin = $1 AND id = $2 ORDER BY log, first, count")
+            .bind(origin.to_string()).bind(id.to_string()).fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))).collect());
         let rows = rows?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
         let key = self.data_key(&key_name(origin, id)).await?;
         rows.into_iter()
-            .map(|(log, first, wire)| key.open(format!("received {origin} {id} {log} {first}").as_bytes(), &wire))
+            .map(|(log, first, count, wire)| {
+                key.open(
+                    format!("received {origin} {id} {log} {first} {count}").as_bytes(),
+                    &wire,
+                )
+            })
             .collect()
     }
 

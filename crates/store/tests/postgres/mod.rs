@@ -86,6 +86,26 @@ impl Cluster {
         )
     }
 
+    /// Whether a text stands in any file of the cluster, its write-ahead log included.
+    pub(crate) fn files_hold(&self, text: &str) -> bool {
+        for _ in 0..3 {
+            let mut command = Command::new("grep");
+            command.args(["-r", "-a", "-q", "-s", "-F", "-e", text]);
+            let status = command
+                .arg(self.place.path().join("data"))
+                .env("LC_ALL", "C")
+                .status()
+                .unwrap();
+            match status.code() {
+                Some(0) => return true,
+                Some(1) => return false,
+                // A file went while it was read: look again.
+                _ => {}
+            }
+        }
+        panic!("the cluster's files could not be searched");
+    }
+
     /// PostgreSQL does not run as root.
     fn run(&self, program: &str, arguments: &[&str]) {
         let root = Command::new("id")
