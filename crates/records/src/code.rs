@@ -88,6 +88,31 @@ impl Code {
     }
 }
 
+impl Code {
+    /// One sentence for each code that a row can meet, without values.
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::BadIdentityNumber => {
+                "证件号码不成立，请核对（位数、出生日期或校验码不对） the identity number does not hold: length, birth date or check character"
+            }
+            Self::LostDigits => {
+                "长号码被当作数字保存，末几位已丢失；请把该列设为文本后重新填写 a long number was kept as a number and has lost digits; make the column text and fill it in again"
+            }
+            Self::SeveralPeople => "一格里写了几个人，请一人一行 several people in one cell; give each a row",
+            Self::BadDate => "日期不存在或看不懂，请写成 2023-05-01 not a date that exists; write it like 2023-05-01",
+            Self::BadAmount => "数值看不懂，请只写数字和单位 not a number that can be read; write digits and a unit",
+            Self::BadCreditCode => "统一社会信用代码不成立，请核对 the unified social credit code does not hold",
+            Self::MissingField => "必填的一格是空的 a cell that must be filled is empty",
+            Self::ColumnCount => {
+                "这一行的列数与表头不符，可能有没加引号的分隔符 the row has not as many cells as the header; perhaps a separator without quotation marks"
+            }
+            Self::TooLong => "内容过长 the cell is too long",
+            Self::BadUnit => "单位不明或不能换算 the unit is not clear or cannot be converted",
+            _ => "这一格的内容看不懂 what stands in this cell cannot be read",
+        }
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.as_str())

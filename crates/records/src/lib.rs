@@ -8,6 +8,7 @@
 
 mod cell;
 mod code;
+mod dates;
 mod delimited;
 mod format;
 mod header;

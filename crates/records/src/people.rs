@@ -1,9 +1,9 @@
 //! Identity numbers and names in cells: what a spreadsheet did to them, and whether they are one person's.
 
-use sanku_values::{Date, IdentityNumber};
+use sanku_values::{CreditCode, Date, IdentityNumber, PersonName};
 
 use crate::Code;
-use crate::cell::Cell;
+use crate::cell::{Cell, blank};
 use crate::values::plain;
 
 /// Reads an identity number. A double keeps fifteen digits: its nearest neighbour can be somebody else's valid number.
@@ -79,6 +79,39 @@ pub(crate) fn several_names(text: &str) -> bool {
     parts.len() >= 2
         && parts.iter().filter(han).count() == parts.len()
         && parts.first().is_none_or(|first| !LONG_SURNAMES.contains(first))
+}
+
+/// Reads one person's name.
+pub(crate) fn person(cell: &Cell) -> Result<PersonName, Code> {
+    let text = cell.as_text().ok_or(Code::Unreadable)?;
+    if several_names(text) {
+        return Err(Code::SeveralPeople);
+    }
+    let text = text.trim_matches(blank);
+    if text.chars().count() > 100 {
+        return Err(Code::TooLong);
+    }
+    if plain(text)
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte.is_ascii_punctuation())
+    {
+        return Err(Code::Unreadable);
+    }
+    PersonName::parse(text).map_err(|_| Code::Unreadable)
+}
+
+/// Reads a unified social credit code.
+pub(crate) fn credit_code(cell: &Cell) -> Result<String, Code> {
+    if cell.lost_digits() {
+        return Err(Code::LostDigits);
+    }
+    let text = cell.as_text().ok_or(Code::BadCreditCode)?;
+    let code: String = plain(text)
+        .to_uppercase()
+        .chars()
+        .filter(|character| *character != '-')
+        .collect();
+    Ok(code.parse::<CreditCode>().map_err(|_| Code::BadCreditCode)?.to_string())
 }
 
 /// Provinces of GB/T 2260 that a number can begin with.

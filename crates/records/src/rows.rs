@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use sanku_catalogue::{Category, Field, FieldKind, LONGEST_TEXT, Value};
-use sanku_values::{CreditCode, Date, PersonName};
-use unicode_normalization::UnicodeNormalization;
+use sanku_values::Date;
 
-use crate::cell::{Cell, Row, blank};
+use crate::cell::{Cell, Row};
+use crate::dates;
 use crate::header::{Column, Header, Role, find, texts, unit_above};
 use crate::lines::{is_footer, is_total};
-use crate::people::{division_is_known, identity, several_names};
+use crate::people::{credit_code, division_is_known, identity, person};
 use crate::values::{self, Unit, plain};
 use crate::xml::Next;
 use crate::{AcceptedRow, Code, Limits, Notice, Progress, Reading, Refused, Unreadable};
@@ -255,7 +255,7 @@ impl<'a> Judge<'a> {
                     sheet: self.sheet.name.clone(),
                     column: wrong.column,
                     code: wrong.code,
-                    message: words(wrong.code).to_owned(),
+                    message: wrong.code.words().to_owned(),
                 });
             }
         }
@@ -339,7 +339,7 @@ impl<'a> Judge<'a> {
             };
             match column.role {
                 Role::AsOf => {
-                    let date = values::date(cell, self.sheet.epoch_1904).map_err(|code| Wrong::at(column, code))?;
+                    let date = dates::date(cell, self.sheet.epoch_1904).map_err(|code| Wrong::at(column, code))?;
                     as_of = Some(date);
                 }
                 Role::Field(place) => {
@@ -385,9 +385,9 @@ impl<'a> Judge<'a> {
             FieldKind::Area => Value::Integer(values::area(cell, unit)?),
             FieldKind::BasisPoints => Value::Integer(values::share(cell, unit)?),
             FieldKind::Integer => Value::Integer(values::integer(cell)?),
-            FieldKind::Date => Value::Text(values::date(cell, epoch_1904)?.to_string()),
-            FieldKind::Month => Value::Text(values::month(cell, epoch_1904)?.to_string()),
-            FieldKind::Year => Value::Text(values::year(cell)?.to_string()),
+            FieldKind::Date => Value::Text(dates::date(cell, epoch_1904)?.to_string()),
+            FieldKind::Month => Value::Text(dates::month(cell, epoch_1904)?.to_string()),
+            FieldKind::Year => Value::Text(dates::year(cell)?.to_string()),
             FieldKind::Boolean => Value::Boolean(values::boolean(cell)?),
             FieldKind::Code(codes) => Value::Text(values::code(cell, codes)?),
             FieldKind::CreditCode => Value::Text(credit_code(cell)?),
@@ -441,37 +441,6 @@ fn repeats(header: &Header, row: &Row) -> bool {
     same >= 2
 }
 
-fn person(cell: &Cell) -> Result<PersonName, Code> {
-    let text = cell.as_text().ok_or(Code::Unreadable)?;
-    if several_names(text) {
-        return Err(Code::SeveralPeople);
-    }
-    let text = text.trim_matches(blank);
-    if text.chars().count() > 100 {
-        return Err(Code::TooLong);
-    }
-    if plain(text)
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte.is_ascii_punctuation())
-    {
-        return Err(Code::Unreadable);
-    }
-    PersonName::parse(text).map_err(|_| Code::Unreadable)
-}
-
-fn credit_code(cell: &Cell) -> Result<String, Code> {
-    if cell.lost_digits() {
-        return Err(Code::LostDigits);
-    }
-    let text = cell.as_text().ok_or(Code::BadCreditCode)?;
-    let code: String = plain(text)
-        .to_uppercase()
-        .nfc()
-        .filter(|character| *character != '-')
-        .collect();
-    Ok(code.parse::<CreditCode>().map_err(|_| Code::BadCreditCode)?.to_string())
-}
-
 impl Rows for Judge<'_> {
     fn sheet(&mut self, sheet: Sheet) -> Result<(), Unreadable> {
         self.leave_sheet();
@@ -501,28 +470,5 @@ impl Rows for Judge<'_> {
             }
             State::GivenUp => Ok(Next::Stop),
         }
-    }
-}
-
-/// One sentence for each code that a row can meet, without values.
-const fn words(code: Code) -> &'static str {
-    match code {
-        Code::BadIdentityNumber => {
-            "证件号码不成立，请核对（位数、出生日期或校验码不对） the identity number does not hold: length, birth date or check character"
-        }
-        Code::LostDigits => {
-            "长号码被当作数字保存，末几位已丢失；请把该列设为文本后重新填写 a long number was kept as a number and has lost digits; make the column text and fill it in again"
-        }
-        Code::SeveralPeople => "一格里写了几个人，请一人一行 several people in one cell; give each a row",
-        Code::BadDate => "日期不存在或看不懂，请写成 2023-05-01 not a date that exists; write it like 2023-05-01",
-        Code::BadAmount => "数值看不懂，请只写数字和单位 not a number that can be read; write digits and a unit",
-        Code::BadCreditCode => "统一社会信用代码不成立，请核对 the unified social credit code does not hold",
-        Code::MissingField => "必填的一格是空的 a cell that must be filled is empty",
-        Code::ColumnCount => {
-            "这一行的列数与表头不符，可能有没加引号的分隔符 the row has not as many cells as the header; perhaps a separator without quotation marks"
-        }
-        Code::TooLong => "内容过长 the cell is too long",
-        Code::BadUnit => "单位不明或不能换算 the unit is not clear or cannot be converted",
-        _ => "这一格的内容看不懂 what stands in this cell cannot be read",
     }
 }
