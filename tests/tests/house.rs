@@ -38,8 +38,19 @@ fn manifest(name: &str) -> PathBuf {
 
 fn dependencies(manifest: &Path) -> BTreeSet<String> {
     let text = std::fs::read_to_string(manifest.join("Cargo.toml")).unwrap();
-    let section = text.split("[dependencies]").nth(1).unwrap_or_default().split("\n[").next().unwrap_or_default();
-    section.lines().filter_map(|line| line.split(['.', ' ', '=']).next()).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    let section = text
+        .split("[dependencies]")
+        .nth(1)
+        .unwrap_or_default()
+        .split("\n[")
+        .next()
+        .unwrap_or_default();
+    section
+        .lines()
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -56,9 +67,14 @@ fn dependencies_point_from_io_to_values() {
 #[test]
 fn every_crate_has_its_rule() {
     let rules: BTreeSet<_> = allowed().into_keys().map(str::to_owned).collect();
-    let crates = std::fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let crates = std::fs::read_dir(root().join("crates"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     for name in crates {
-        assert!(rules.contains(&name), "crates/{name} stands in no rule: add it to tests/tests/house.rs and docs/ARCHITECTURE.md");
+        assert!(
+            rules.contains(&name),
+            "crates/{name} stands in no rule: add it to tests/tests/house.rs and docs/ARCHITECTURE.md"
+        );
     }
 }
 
@@ -66,12 +82,32 @@ fn every_crate_has_its_rule() {
 fn pure_crates_know_no_runtime_network_or_database() {
     for name in ["values", "catalogue", "tlog", "federation-protocol"] {
         let found = dependencies(&manifest(name));
-        for io in ["tokio", "sqlx", "axum", "reqwest", "hyper", "rustls", "tokio-rustls", "config"] {
+        for io in [
+            "tokio",
+            "sqlx",
+            "axum",
+            "reqwest",
+            "hyper",
+            "rustls",
+            "tokio-rustls",
+            "config",
+        ] {
             assert!(!found.contains(io), "{name} must know no {io}");
         }
     }
-    for (name, stranger) in [("store", "axum"), ("store", "reqwest"), ("transport", "sqlx"), ("exchange", "sqlx"), ("exchange", "axum"), ("certs", "sqlx"), ("certs", "axum")] {
-        assert!(!dependencies(&manifest(name)).contains(stranger), "{name} must know no {stranger}");
+    for (name, stranger) in [
+        ("store", "axum"),
+        ("store", "reqwest"),
+        ("transport", "sqlx"),
+        ("exchange", "sqlx"),
+        ("exchange", "axum"),
+        ("certs", "sqlx"),
+        ("certs", "axum"),
+    ] {
+        assert!(
+            !dependencies(&manifest(name)).contains(stranger),
+            "{name} must know no {stranger}"
+        );
     }
 }
 
@@ -81,7 +117,10 @@ fn sql_stands_in_the_store_alone() {
     for directory in ["node", "federation-protocol", "certs", "crates"] {
         collect(&root().join(directory), &mut sources);
     }
-    for source in sources.iter().filter(|path| !path.starts_with(root().join("crates/store"))) {
+    for source in sources
+        .iter()
+        .filter(|path| !path.starts_with(root().join("crates/store")))
+    {
         let text = std::fs::read_to_string(source).unwrap();
         for word in ["INSERT INTO", "SELECT * FROM", "sqlx::"] {
             assert!(!text.contains(word), "{} holds SQL", source.display());
@@ -107,10 +146,18 @@ fn no_code_of_ours_is_unsafe_or_unfinished() {
 #[test]
 fn architecture_names_only_files_that_exist() {
     let text = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
-    let named: Vec<_> = text.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs") || word.ends_with(".toml") || word.ends_with(".md")).collect();
+    let named: Vec<_> = text
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.ends_with(".rs") || word.ends_with(".toml") || word.ends_with(".md"))
+        .collect();
     assert!(named.len() > 15, "names only {} files", named.len());
     for file in named {
-        assert!(root().join(file).exists(), "docs/ARCHITECTURE.md names {file}, which does not exist");
+        assert!(
+            root().join(file).exists(),
+            "docs/ARCHITECTURE.md names {file}, which does not exist"
+        );
     }
 }
 
