@@ -105,7 +105,7 @@ impl MapNewline for Response {
             body.into_data_stream(),
             futures_util::stream::once(async { Ok(Bytes::from_static(b"\n")) }),
         );
-        Response::from_parts(parts, Body::from_stream(stream))
+        Self::from_parts(parts, Body::from_stream(stream))
     }
 }
 

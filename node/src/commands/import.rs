@@ -192,7 +192,7 @@ pub(crate) async fn import_file(
     };
     let counted = if error.is_null() { count } else { 0 };
     Ok(Outcome {
-        document: document(&shown, &reading, number, category.id.as_str(), as_of, counted, error),
+        document: document(&shown, &reading, number, category.id.as_str(), as_of, counted, &error),
         failed,
     })
 }
@@ -238,7 +238,7 @@ fn document(
     category: &str,
     as_of: Date,
     accepted: usize,
-    error: Value,
+    error: &Value,
 ) -> Value {
     json!({
         "file": file, "sha256": reading.sha256, "import": number, "category": category, "as_of": as_of, "accepted": accepted, "error": error,
