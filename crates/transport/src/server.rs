@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::{HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -18,7 +20,7 @@ use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use sanku_certs::{PeerIdentity, verify_chain};
-use sanku_federation_protocol::problem::Problem;
+use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::trust::Trust;
 use sanku_values::{Clock, DivisionCode};
 use tokio::net::TcpListener;
@@ -40,6 +42,11 @@ const STREAMS: u32 = 64;
 const HEADER_LIST: usize = 16 * 1024;
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// Requests that a peer may make in a second, sustained.
+const REQUESTS_A_SECOND: NonZeroU32 = NonZeroU32::new(1000).unwrap();
+/// Requests that a peer may make at once.
+const REQUESTS_AT_ONCE: NonZeroU32 = NonZeroU32::new(2000).unwrap();
+
 /// The peer port's state: replaced by reloads, judged at each request.
 #[derive(Clone)]
 pub struct Server {
@@ -49,6 +56,8 @@ pub struct Server {
     clock: Arc<dyn Clock>,
     changed: watch::Sender<u64>,
     peers: Arc<Mutex<HashMap<DivisionCode, usize>>>,
+    /// Requests of each peer; its keys are members of the registry, so it stays small.
+    budgets: Arc<DefaultKeyedRateLimiter<DivisionCode>>,
 }
 
 impl std::fmt::Debug for Server {
@@ -74,6 +83,9 @@ impl Server {
             clock,
             changed: watch::Sender::new(0),
             peers: Arc::default(),
+            budgets: Arc::new(RateLimiter::keyed(
+                Quota::per_second(REQUESTS_A_SECOND).allow_burst(REQUESTS_AT_ONCE),
+            )),
         })
     }
 
@@ -196,7 +208,9 @@ impl Server {
     /// Judges the peer again, then lets the router answer; every response says the digest of our notes.
     async fn request(&self, mut request: Request<Incoming>, router: Router, peer: PeerIdentity) -> Response {
         let trust = self.trust.load_full();
-        let mut response = match peer.judge(&trust, self.clock.now()) {
+        let judged = peer.judge(&trust, self.clock.now());
+        let judged = judged.and_then(|()| self.budgets.check_key(&peer.code).map_err(|_| ProblemKind::TooMany));
+        let mut response = match judged {
             Ok(()) => {
                 request.extensions_mut().insert(peer);
                 router.oneshot(request).await.unwrap_or_else(|never| match never {})
