@@ -1,0 +1,210 @@
+//! Neighbours with good certificates and bad intentions, over real TLS: replays, old answers, changed bytes, another's log.
+
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::routing::post;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use sanku_certs::NodeKeys;
+use sanku_certs::federation::notes_in;
+use sanku_federation_protocol::stream::MEDIA_TYPE;
+use sanku_federation_protocol::trust::Trust;
+use sanku_transport::{Material, PeerClients, Server, TransportError};
+use sanku_values::{Clock, SystemClock};
+use tokio_util::sync::CancellationToken;
+
+use crate::rig::{Link, Rig, json_of, outcome};
+
+/// What a node is on the wire: its certificate and its notes.
+fn identity(rig: &Rig, code: u32) -> (Material, Arc<ArcSwap<Trust>>) {
+    let (federation, node) = ("hubei.example".parse().unwrap(), code.try_into().unwrap());
+    let keys = NodeKeys::load(&rig.folder(code), &federation, node, 1).unwrap();
+    let notes = notes_in(&rig.folder(code)).unwrap();
+    let text = std::fs::read_to_string(rig.folder(code).join("node.toml")).unwrap();
+    let root = text
+        .lines()
+        .find_map(|line| line.strip_prefix("root = "))
+        .unwrap()
+        .trim_matches('"')
+        .parse()
+        .unwrap();
+    let (trust, refused) = Trust::from_notes(federation, root, notes.iter().map(Vec::as_slice), SystemClock.now());
+    assert!(refused.is_empty());
+    (
+        Material {
+            chain: keys.chain,
+            key: keys.tls,
+        },
+        Arc::new(ArcSwap::from_pointee(trust)),
+    )
+}
+
+/// Hands bytes to a node in another's name; the response's bytes, or the problem's kind.
+async fn hand_in(rig: &Rig, from: u32, to: u32, bytes: &str) -> Result<Vec<u8>, String> {
+    let (material, trust) = identity(rig, from);
+    let clients = PeerClients::new(material, trust, Arc::new(SystemClock));
+    let headers = [
+        ("content-type", MEDIA_TYPE.to_owned()),
+        ("sanku-budget-ms", "3000".to_owned()),
+        ("sanku-attempt", "1".to_owned()),
+    ];
+    let sent = clients
+        .send(
+            to.try_into().unwrap(),
+            http::Method::POST,
+            "/v1/statements",
+            &headers,
+            Bytes::from(bytes.to_owned()),
+        )
+        .await;
+    match sent {
+        Ok(response) => {
+            let parts: Vec<_> = response.body.collect().await;
+            Ok(parts.into_iter().flat_map(|part| part.unwrap().to_vec()).collect())
+        }
+        Err(TransportError::Refused(problem)) => Err(problem.known().to_string()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The question's run as it travelled: the first of its evidence.
+fn question(rig: &Rig, id: &str) -> String {
+    let file = rig.place.path().join(format!("evidence-{id}"));
+    assert!(
+        rig.node(
+            421_002,
+            &["evidence", "export", id, "--out", &file.display().to_string()]
+        )
+        .status
+        .success()
+    );
+    let text = std::fs::read_to_string(file).unwrap();
+    let from = text.find("\nC ").unwrap() + 1;
+    let end = from + text[from..].find("\nP ").unwrap() + 1;
+    let end = end + text[end..].find('\n').unwrap() + 1;
+    text[from..end].to_owned()
+}
+
+/// Serves one response at 421003's own address, under its own certificate, whatever is asked.
+async fn pretend(rig: &Rig, stop: &CancellationToken) -> Arc<Mutex<Vec<u8>>> {
+    let (material, trust) = identity(rig, 421_003);
+    let text = std::fs::read_to_string(rig.folder(421_003).join("node.toml")).unwrap();
+    let address = text
+        .lines()
+        .find_map(|line| line.strip_prefix("peers = "))
+        .unwrap()
+        .trim_matches('"')
+        .to_owned();
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let response = Arc::clone(&said);
+    let router = Router::new().route(
+        "/v1/statements",
+        post(move || {
+            let bytes = response.lock().unwrap().clone();
+            async move { ([(http::header::CONTENT_TYPE, MEDIA_TYPE)], bytes) }
+        }),
+    );
+    let server = Server::new(421_003.try_into().unwrap(), &material, trust, Arc::new(SystemClock)).unwrap();
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    tokio::spawn(server.serve(listener, router, stop.clone()));
+    said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f12_a_replay_discloses_nothing_anew_and_goes_no_other_way() {
+    let mut rig = Rig::start();
+    let (_, result) = rig.ask(&rig.case("case.json", |_| {}));
+    let asked = question(&rig, result["query"].as_str().unwrap());
+    let before = (rig.entries(421_003), rig.entries(420_000));
+    // From the neighbour on the path: what was said before. The province's account differs in times alone.
+    let stored = hand_in(&rig, 421_000, 421_003, &asked).await.unwrap();
+    assert!(String::from_utf8(stored).unwrap().contains("\"kind\":\"answer\""));
+    assert_eq!(
+        (rig.entries(421_003), rig.entries(420_000)),
+        before,
+        "no second disclosure"
+    );
+    // From anybody else, or to a node that is not on the way.
+    assert_eq!(
+        hand_in(&rig, 421_003, 421_000, &asked).await.unwrap_err(),
+        "not_on_path"
+    );
+    assert_eq!(
+        hand_in(&rig, 420_000, 421_000, &asked).await.unwrap_err(),
+        "not_on_path"
+    );
+    // Other bytes under the id are no statement of the asker.
+    assert_eq!(
+        hand_in(
+            &rig,
+            421_000,
+            421_003,
+            &asked.replacen("\"subjects\":1", "\"subjects\":2", 1)
+        )
+        .await
+        .unwrap_err(),
+        "bad_proof"
+    );
+    // All of it survives a restart.
+    rig.kill(421_003);
+    rig.serve(421_003);
+    hand_in(&rig, 421_000, 421_003, &asked).await.unwrap();
+    assert_eq!(rig.entries(421_003), before.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f13_f14_f15_old_changed_and_another_nodes_answers_are_merged_by_nobody() {
+    let mut rig = Rig::start();
+    let (_, earlier) = rig.ask(&rig.case("earlier.json", |_| {}));
+    rig.proxies[&421_003].set(Link::Cut, 0);
+    let (_, result) = rig.ask(&rig.case("case.json", |_| {}));
+    assert_ne!(outcome(&result, 421_003), "answered");
+    rig.proxies[&421_003].set(Link::Good, u64::MAX);
+    let id = result["query"].as_str().unwrap().to_owned();
+    let good = hand_in(&rig, 421_000, 421_003, &question(&rig, &id)).await.unwrap();
+    let old = hand_in(
+        &rig,
+        421_000,
+        421_003,
+        &question(&rig, earlier["query"].as_str().unwrap()),
+    )
+    .await
+    .unwrap();
+    let of_another = hand_in(&rig, 421_000, 420_000, &question(&rig, &id)).await.unwrap();
+    rig.kill(421_003);
+    let stop = CancellationToken::new();
+    let said = pretend(&rig, &stop).await;
+    let again = |bytes: Vec<u8>| {
+        *said.lock().unwrap() = bytes;
+        let document = json_of(&rig.node(421_002, &["query", "--again", &id, "--json"]));
+        let facts = document["facts"].as_array().unwrap().len();
+        (outcome(&document, 421_003), facts)
+    };
+    assert_eq!(
+        again(old),
+        ("bad_proof".to_owned(), 3),
+        "F13: bound to another question"
+    );
+    let (ended, facts) = again(of_another);
+    assert!(["bad_proof", "peer_error"].contains(&ended.as_str()), "F15: {ended}");
+    assert_eq!(facts, 3);
+    // The answers' run; a change in the account's own run behind it takes nothing from answers that hold.
+    let text = String::from_utf8(good.clone()).unwrap();
+    let end = text.find("\nP ").unwrap();
+    let end = end + 1 + text[end + 1..].find('\n').unwrap();
+    for place in (0..end).step_by(end / 12) {
+        let mut changed = good.clone();
+        changed[place] ^= 1;
+        let (ended, facts) = again(changed);
+        assert!(
+            ["bad_proof", "peer_error", "omitted", "not_trusted"].contains(&ended.as_str()),
+            "F14, byte {place}: {ended}"
+        );
+        assert_eq!(facts, 3, "F14, byte {place}");
+    }
+    // The same bytes unchanged are an answer: it was the change that was refused.
+    assert_eq!(again(good), ("answered".to_owned(), 4));
+    stop.cancel();
+}
