@@ -238,32 +238,80 @@ fn g03_g04_kill_9_at_any_moment_leaves_no_statement_outside_its_log() {
     for round in 0..8_u64 {
         let case = rig.case(&format!("{round}.json"), |_| {});
         let config = rig.folder(421_002).join("node.toml").display().to_string();
-        let asking = sanku().args(["--config", &config, "query", &case.display().to_string(), "--json"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let asking = sanku()
+            .args(["--config", &config, "query", &case.display().to_string(), "--json"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
         std::thread::sleep(std::time::Duration::from_millis(15 + round * 12));
         rig.kill(421_003);
         let result = json_of(&asking.wait_with_output().unwrap());
         let id = result["query"].as_str().unwrap().to_owned();
         let evidence = rig.place.path().join(format!("{round}.evidence")).display().to_string();
-        assert!(rig.node(421_002, &["evidence", "export", &id, "--out", &evidence]).status.success());
+        assert!(
+            rig.node(421_002, &["evidence", "export", &id, "--out", &evidence])
+                .status
+                .success()
+        );
         let report = json_of(&rig.node(421_002, &["evidence", "verify", &evidence, "--json"]));
         assert_eq!(report["ok"], true);
         let size = rig.entries(421_003);
-        for run in report["unwitnessed"].as_array().unwrap().iter().filter(|run| run["log"].as_str().unwrap().contains("/421003/")) {
-            assert!(run["first"].as_u64().unwrap() + run["count"].as_u64().unwrap() <= size, "{run} of {size}");
+        for run in report["unwitnessed"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|run| run["log"].as_str().unwrap().contains("/421003/"))
+        {
+            assert!(
+                run["first"].as_u64().unwrap() + run["count"].as_u64().unwrap() <= size,
+                "{run} of {size}"
+            );
         }
         rig.serve(421_003);
         let again = json_of(&rig.node(421_002, &["query", "--again", &id, "--json"]));
-        assert_eq!((outcome(&again, 421_003).as_str(), again["facts"].as_array().unwrap().len()), ("answered", 4));
+        assert_eq!(
+            (
+                outcome(&again, 421_003).as_str(),
+                again["facts"].as_array().unwrap().len()
+            ),
+            ("answered", 4)
+        );
     }
     // While it imports: everything or nothing, and the log verifies.
-    let people: String = (0..3000).map(|row| format!("{NAME},{NUMBER},鄂E{row:05},小型汽车\n")).collect();
+    let people: String = (0..3000)
+        .map(|row| format!("{NAME},{NUMBER},鄂E{row:05},小型汽车\n"))
+        .collect();
     let file = rig.place.path().join("many.csv").display().to_string();
     std::fs::write(&file, format!("姓名,身份证号,号牌,号牌种类\n{people}")).unwrap();
     let config = rig.folder(420_000).join("node.toml").display().to_string();
-    let arguments = ["--config", &config, "import", &file, "--category", "vehicle", "--source", "车管所", "--as-of", "2026-11-03", "--json"];
-    let held = |rig: &Rig| json_of(&rig.node(420_000, &["records", "show", "--identity", NUMBER, "--purpose", "测试", "--json"]))["records"].as_array().unwrap().len();
+    let arguments = [
+        "--config",
+        &config,
+        "import",
+        &file,
+        "--category",
+        "vehicle",
+        "--source",
+        "车管所",
+        "--as-of",
+        "2026-11-03",
+        "--json",
+    ];
+    let held = |rig: &Rig| {
+        json_of(&rig.node(
+            420_000,
+            &["records", "show", "--identity", NUMBER, "--purpose", "测试", "--json"],
+        ))["records"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
     for round in 0..10_u64 {
-        let mut importing = sanku().args(arguments).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let mut importing = sanku()
+            .args(arguments)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(std::time::Duration::from_millis(round * 40));
         importing.kill().unwrap();
         importing.wait().unwrap();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr, SqlitePool};
@@ -53,17 +53,19 @@ impl Database {
             .busy_timeout(Duration::from_secs(20));
         // A database in memory lives in one connection.
         let connections = if url.contains(":memory:") { 1 } else { 6 };
-        let pool = SqlitePoolOptions::new()
-            .max_connections(connections)
-            .min_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options)
-            .await?;
-        migrator(include_str!("../migrations/0001.sqlite.sql"))
-            .run(&pool)
-            .await
-            .map_err(|error| StoreError::Schema(error.to_string()))?;
+        // Processes that open one file at the same moment, or while another closes it, are told "busy" whatever the
+        // timeout, or find a table that the other just made: whoever lost looks again.
+        let mut patience = 40;
+        let pool = loop {
+            match open_sqlite(options.clone(), connections).await {
+                Ok(pool) => break pool,
+                Err(error) if patience > 0 && lost_a_race(&error) => {
+                    patience -= 1;
+                    tokio::time::sleep(Duration::from_millis(fastrand::u64(10..250))).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
         Ok(Self::Sqlite(pool))
     }
 
@@ -82,6 +84,50 @@ impl Database {
             Self::Postgres(_) => "SELECT number, size, time, checkpoint FROM head FOR UPDATE",
         }
     }
+}
+
+/// Why a database did not open.
+enum Unopened {
+    Connection(sqlx::Error),
+    Schema(MigrateError),
+}
+
+impl From<Unopened> for StoreError {
+    fn from(error: Unopened) -> Self {
+        match error {
+            Unopened::Connection(error) => error.into(),
+            Unopened::Schema(error) => Self::Schema(error.to_string()),
+        }
+    }
+}
+
+async fn open_sqlite(options: SqliteConnectOptions, connections: u32) -> Result<SqlitePool, Unopened> {
+    let pool = SqlitePoolOptions::new()
+        .max_connections(connections)
+        .min_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(options)
+        .await
+        .map_err(Unopened::Connection)?;
+    let migrated = migrator(include_str!("../migrations/0001.sqlite.sql")).run(&pool).await;
+    if migrated.is_err() {
+        pool.close().await;
+    }
+    migrated.map(|()| pool).map_err(Unopened::Schema)
+}
+
+/// Whether another process was in the way, and will not be for long.
+fn lost_a_race(error: &Unopened) -> bool {
+    let (Unopened::Connection(error)
+    | Unopened::Schema(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _))) = error
+    else {
+        return false;
+    };
+    let busy = |code: &str| code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6));
+    error
+        .as_database_error()
+        .is_some_and(|error| error.code().is_some_and(|code| busy(&code)) || error.message().contains("already exists"))
 }
 
 fn migrator(first: &'static str) -> Migrator {

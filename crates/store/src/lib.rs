@@ -12,16 +12,18 @@ mod log;
 mod questions;
 mod records;
 mod sealing;
+mod sequencer;
+mod verify;
 
 use std::sync::Arc;
 
-pub use log::{Committed, Effect};
 pub use questions::{Remembered, key_name};
 pub use records::{Found, ImportRow, ImportRows, StoredImport, StoredRecord};
 use sanku_federation_protocol::names::Origin;
 use sanku_tlog::{Checkpoint, SigningKey, VerifierKey, empty_root};
 use sanku_values::Clock;
 pub use sealing::StorageKeys;
+pub use sequencer::{Committed, Effect};
 use sqlx::Row;
 
 use crate::database::{Database, on};
@@ -103,7 +105,7 @@ pub struct Store {
     keys: StorageKeys,
     origin: Origin,
     verifier: VerifierKey,
-    jobs: tokio::sync::mpsc::Sender<log::Job>,
+    jobs: tokio::sync::mpsc::Sender<sequencer::Job>,
 }
 
 impl Store {
@@ -148,7 +150,7 @@ impl Store {
         };
         store.holds_what_it_signed().await?;
         tokio::spawn(
-            log::Sequencer {
+            sequencer::Sequencer {
                 database,
                 keys,
                 origin,

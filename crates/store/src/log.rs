@@ -1,82 +1,19 @@
-//! The log's sequencer and its proofs.
-//!
-//! Whoever says something hands in drafts; entries, bodies and the effects they record commit in one transaction, then the
-//! checkpoint is signed, then the caller may send. While one group is written, the next gathers.
+//! The log as it stands: checkpoints, runs, proofs, entries, hashes of tiles. Written by the sequencer alone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use sanku_federation_protocol::entry::{Draft, Entry};
-use sanku_federation_protocol::names::{Origin, StatementId};
+use sanku_federation_protocol::names::Origin;
 use sanku_federation_protocol::statement::{BodyPart, LogKeys, RunError, Statement, UnverifiedRun, VerifiedRun};
 use sanku_tlog::{
-    Checkpoint, EntryProof, Frontier, Hash, ProofError, SignedNote, SigningKey, VerifierKey, consistency_subtrees,
-    inclusion_subtrees, leaf_hash, run_proof_subtrees, tiles,
+    Checkpoint, EntryProof, Hash, ProofError, SignedNote, VerifierKey, consistency_subtrees, inclusion_subtrees,
+    leaf_hash, run_proof_subtrees, tiles,
 };
-use sanku_values::{Clock, Time};
-use sqlx::{QueryBuilder, Row};
-use tokio::sync::{mpsc, oneshot};
+use sqlx::Row;
 
-use crate::database::{Database, on};
-use crate::records::ImportRows;
-use crate::sealing::{DataKey, StorageKeys};
+use crate::database::on;
+use crate::sealing::DataKey;
 use crate::{Store, StoreError};
-
-/// Most jobs that are written together.
-const GROUP: usize = 64;
-/// Rows of one INSERT, below the databases' limits on parameters.
-pub(crate) const ROWS: usize = 1000;
-
-/// What commits together with the statements of one call.
-#[derive(Debug)]
-pub enum Effect {
-    /// These statements are said about this question, whose own entry has this leaf hash; remembered until it expires.
-    Said {
-        /// The asker's log.
-        origin: Origin,
-        /// The question's id.
-        id: StatementId,
-        /// The question's leaf hash; nothing if the drafts hold the question itself.
-        leaf: Option<Hash>,
-        /// Until when it is remembered.
-        expires: Time,
-    },
-    /// Another node's run about this question is kept.
-    Received {
-        /// The asker's log.
-        origin: Origin,
-        /// The question's id.
-        id: StatementId,
-        /// The run.
-        run: Box<VerifiedRun>,
-    },
-    /// A mandate of this asker is withdrawn.
-    Withdrawn {
-        /// The asker's code.
-        asker: sanku_values::DivisionCode,
-        /// The mandate.
-        mandate: StatementId,
-        /// Until the mandate's end.
-        until: Time,
-    },
-    /// Records come in.
-    Import(Box<ImportRows>),
-}
-
-/// Statements that are durable, with the proof that they stand in this node's log. Only the sequencer makes one.
-#[derive(Clone, Debug)]
-pub struct Committed {
-    /// The run.
-    pub run: VerifiedRun,
-}
-
-pub(crate) struct Job {
-    pub(crate) drafts: Vec<Draft>,
-    pub(crate) key_name: String,
-    pub(crate) effects: Vec<Effect>,
-    pub(crate) reply: oneshot::Sender<Result<Committed, StoreError>>,
-}
 
 /// Our own log's key, for reading our own statements.
 pub(crate) struct OwnKey(pub(crate) VerifierKey);
@@ -91,336 +28,7 @@ impl LogKeys for OwnKey {
     }
 }
 
-/// What the sequencer knows of the log's right edge between groups; lost with a group that was not written.
-struct Edge {
-    frontier: Frontier,
-    time: Time,
-}
-
-/// The newest checkpoint that this process committed; never forgotten, since nothing that contradicts it may be signed.
-struct Newest {
-    checkpoint: Checkpoint,
-    text: String,
-}
-
-/// The log's right edge at a size, read inside a transaction.
-macro_rules! frontier_at {
-    ($tx:expr, $number:expr, $size:expr) => {{
-        let size: u64 = $size;
-        let mut nodes = HashMap::new();
-        for (level, index) in frontier_nodes(size) {
-            let (tile, start, count) = place_of(level, index);
-            let rows = if tile == 0 {
-                sqlx::query("SELECT entry FROM log WHERE number = $1 AND idx >= $2 AND idx < $3 ORDER BY idx")
-                    .bind($number)
-                    .bind(start)
-                    .bind(start + count)
-                    .fetch_all(&mut *$tx)
-                    .await?
-            } else {
-                sqlx::query(
-                    "SELECT hash FROM roots WHERE number = $1 AND level = $4 AND idx >= $2 AND idx < $3 ORDER BY idx",
-                )
-                .bind($number)
-                .bind(start)
-                .bind(start + count)
-                .bind(i64::from(tile))
-                .fetch_all(&mut *$tx)
-                .await?
-            };
-            let hashes = rows
-                .iter()
-                .map(|row| hash_of_row(row.try_get::<Vec<u8>, _>(0), tile))
-                .collect::<Result<Vec<_>, _>>()?;
-            nodes.insert((level, index), node_of(&hashes, count)?);
-        }
-        Frontier::load(size, &mut |level, index| {
-            nodes
-                .get(&(level, index))
-                .copied()
-                .ok_or(StoreError::Corrupt("the log's hashes"))
-        })?
-    }};
-}
-
-pub(crate) struct Sequencer {
-    pub(crate) database: Database,
-    pub(crate) keys: StorageKeys,
-    pub(crate) origin: Origin,
-    pub(crate) signing: SigningKey,
-    pub(crate) clock: Arc<dyn Clock>,
-}
-
-impl Sequencer {
-    pub(crate) async fn run(self, mut jobs: mpsc::Receiver<Job>) {
-        let mut edge = None;
-        let mut newest = None;
-        let mut group_before = 0;
-        while let Some(first) = jobs.recv().await {
-            if group_before >= 6 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            let mut group = vec![first];
-            while group.len() < GROUP
-                && let Ok(job) = jobs.try_recv()
-            {
-                group.push(job);
-            }
-            group_before = group.len();
-            edge = self.write(edge, &mut newest, group).await;
-        }
-    }
-
-    /// Writes a group and answers its callers. Gives the new edge, or nothing if it must be read again.
-    async fn write(&self, edge: Option<Edge>, newest: &mut Option<Newest>, group: Vec<Job>) -> Option<Edge> {
-        let error = match self.commit(edge, newest.as_ref(), &group).await {
-            Ok((edge, signed, results)) => {
-                *newest = Some(signed);
-                for (job, result) in group.into_iter().zip(results) {
-                    // A caller that went away has its statements in the log all the same.
-                    let _ = job.reply.send(result);
-                }
-                return Some(edge);
-            }
-            Err(error) => error,
-        };
-        let of_one_call = matches!(
-            error,
-            StoreError::Draft(_) | StoreError::Keys(_) | StoreError::Corrupt(_)
-        );
-        if of_one_call && group.len() > 1 {
-            // What is wrong with one call is not held against those that happened to share its group.
-            let mut edge = None;
-            for job in group {
-                edge = Box::pin(self.write(edge, newest, vec![job])).await;
-            }
-            return edge;
-        }
-        tracing::error!(%error, "the log could not be written");
-        for job in group {
-            let said = match &error {
-                StoreError::Recovering(why) => StoreError::Recovering(why),
-                other => StoreError::NotWritten(other.to_string()),
-            };
-            let _ = job.reply.send(Err(said));
-        }
-        None
-    }
-
-    async fn commit(
-        &self,
-        edge: Option<Edge>,
-        newest: Option<&Newest>,
-        group: &[Job],
-    ) -> Result<(Edge, Newest, Vec<Result<Committed, StoreError>>), StoreError> {
-        on!(&self.database, pool => {
-            let mut tx = pool.begin_with(self.database.begin()).await?;
-            let head = sqlx::query(self.database.lock_head()).fetch_one(&mut *tx).await?;
-            let (number, size, time): (i64, i64, i64) = (head.try_get(0)?, head.try_get(1)?, head.try_get(2)?);
-            let text: String = head.try_get(3)?;
-            if number != i64::from(self.origin.number) {
-                return Err(StoreError::Recovering("the database holds another log"));
-            }
-            let size = size.unsigned_abs();
-            let mut edge = match (edge, newest) {
-                (Some(edge), Some(newest)) if newest.text == text && newest.checkpoint.size == size => edge,
-                _ => {
-                    // Somebody else wrote, or nobody looked yet: the head must hold what it says and extend what we signed.
-                    let held = held(&text, self.signing.verifier())?;
-                    let frontier: Frontier = frontier_at!(tx, number, size);
-                    if held.size != size || held.root != frontier.root() {
-                        return Err(StoreError::Recovering("the entries are not those of the signed checkpoint"));
-                    }
-                    if let Some(Newest { checkpoint: signed, .. }) = newest {
-                        if signed.size > size {
-                            return Err(StoreError::Recovering("the database is behind what this process signed"));
-                        }
-                        let before: Frontier = frontier_at!(tx, number, signed.size);
-                        if before.root() != signed.root {
-                            return Err(StoreError::Recovering("the database is beside what this process signed"));
-                        }
-                    }
-                    Edge { frontier, time: Time::from_millis(time) }
-                }
-            };
-
-            let now = self.clock.now().max(edge.time);
-            let mut made = HashMap::new();
-            let mut roots = Vec::new();
-            let mut rows = Vec::new();
-            let mut results = Vec::new();
-            for Job { drafts, key_name, effects, .. } in group {
-                let first = edge.frontier.size();
-                // A file that is in already has one effect: this call appends nothing.
-                let mut known = None;
-                let mut different = false;
-                for effect in effects {
-                    if let Effect::Said { origin, id, leaf: Some(leaf), .. } = effect {
-                        // Another process may have taken the id since the caller looked.
-                        let row = sqlx::query("SELECT leaf FROM questions WHERE origin = $1 AND id = $2").bind(origin.to_string()).bind(id.to_string()).fetch_optional(&mut *tx).await?;
-                        different |= row.map(|row| row.try_get::<Vec<u8>, _>(0)).transpose()?.is_some_and(|stored| stored != leaf.bytes());
-                    }
-                    if let Effect::Import(import) = effect {
-                        let row = sqlx::query("SELECT number FROM imports WHERE digest = $1").bind(import.digest.bytes().to_vec()).fetch_optional(&mut *tx).await?;
-                        if let Some(row) = row {
-                            known = Some(row.try_get::<i64, _>(0)?.unsigned_abs());
-                        }
-                    }
-                }
-                if let Some(number) = known {
-                    results.push(Err(StoreError::AlreadyImported { number }));
-                    continue;
-                }
-                if different {
-                    results.push(Err(StoreError::Different));
-                    continue;
-                }
-                let key = {
-                    let row = sqlx::query("SELECT wrapped FROM keys WHERE name = $1").bind(key_name).fetch_optional(&mut *tx).await?;
-                    match row {
-                        Some(row) => self.keys.unwrap(key_name, &row.try_get::<Vec<u8>, _>(0)?)?,
-                        None => {
-                            let (key, wrapped) = self.keys.fresh(key_name)?;
-                            sqlx::query("INSERT INTO keys (name, wrapped) VALUES ($1, $2)").bind(key_name).bind(wrapped).execute(&mut *tx).await?;
-                            key
-                        }
-                    }
-                };
-                let peaks = frontier_nodes(first);
-                for ((level, index), hash) in peaks.into_iter().zip(edge.frontier.peaks()) {
-                    made.insert((level, index), *hash);
-                }
-                let mut leaf_of_first = None;
-                let mut statements = Vec::new();
-                for draft in drafts {
-                    let index = edge.frontier.size();
-                    let (line, leaf) = draft.entry(&self.origin, now);
-                    leaf_of_first.get_or_insert(leaf);
-                    edge.frontier.push(leaf, |level, index, hash| {
-                        made.insert((level, index), hash);
-                        if level > 0 && level % 8 == 0 {
-                            roots.push((i64::from(level / 8), index.cast_signed(), hash));
-                        }
-                    });
-                    let sealed = key.seal(place(number, index, leaf).as_bytes(), &draft.body)?;
-                    rows.push((index.cast_signed(), line.clone(), sealed, key_name.clone()));
-                    statements.push(Statement::parse(&line, BodyPart::Open(Arc::clone(&draft.body))).map_err(|error| StoreError::Draft(error.to_string()))?);
-                }
-                for effect in effects {
-                    match effect {
-                        Effect::Said { origin, id, leaf, expires } => {
-                            let leaf = (*leaf).or(leaf_of_first).ok_or(StoreError::Draft("a question without statements".to_owned()))?;
-                            sqlx::query("INSERT INTO questions (origin, id, leaf, expires) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
-                                .bind(origin.to_string()).bind(id.to_string()).bind(leaf.bytes().to_vec()).bind(expires.millis()).execute(&mut *tx).await?;
-                            if !drafts.is_empty() {
-                                sqlx::query("INSERT INTO said (origin, id, number, first, count) VALUES ($1, $2, $3, $4, $5)")
-                                    .bind(origin.to_string()).bind(id.to_string()).bind(number).bind(first.cast_signed()).bind(i64::try_from(drafts.len()).unwrap_or(0)).execute(&mut *tx).await?;
-                            }
-                        }
-                        Effect::Received { origin, id, run } => {
-                            let wire = sanku_federation_protocol::stream::write_run(run);
-                            // A run that was cut short once may come whole later: both have a place.
-                            let count = i64::try_from(run.statements.len()).unwrap_or(i64::MAX);
-                            let sealed = key.seal(format!("received {origin} {id} {} {} {count}", run.origin, run.first).as_bytes(), wire.as_bytes())?;
-                            sqlx::query("INSERT INTO received (origin, id, log, first, count, wire) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING")
-                                .bind(origin.to_string()).bind(id.to_string()).bind(run.origin.to_string()).bind(run.first.cast_signed()).bind(count).bind(sealed).execute(&mut *tx).await?;
-                        }
-                        Effect::Withdrawn { asker, mandate, until } => {
-                            sqlx::query("INSERT INTO withdrawals (asker, mandate, until) VALUES ($1, $2, $3) ON CONFLICT (asker, mandate) DO UPDATE SET until = excluded.until WHERE excluded.until > withdrawals.until")
-                                .bind(i64::from(asker.number())).bind(mandate.to_string()).bind(until.millis()).execute(&mut *tx).await?;
-                        }
-                        Effect::Import(import) => {
-                            let next: i64 = sqlx::query("SELECT COALESCE(MAX(number), 0) + 1 FROM imports").fetch_one(&mut *tx).await?.try_get(0)?;
-                            let key_name = format!("import {next}");
-                            let (key, wrapped) = self.keys.fresh(&key_name)?;
-                            let as_of = import.as_of.to_string();
-                            sqlx::query("INSERT INTO keys (name, wrapped) VALUES ($1, $2)").bind(&key_name).bind(wrapped).execute(&mut *tx).await?;
-                            let file = key.seal(format!("imports {next}").as_bytes(), import.file.as_bytes())?;
-                            sqlx::query("INSERT INTO imports (number, category, source, as_of, digest, accepted, file) VALUES ($1, $2, $3, $4, $5, $6, $7)")
-                                .bind(next).bind(import.category.as_str()).bind(&import.source).bind(&as_of).bind(import.digest.bytes().to_vec())
-                                .bind(i64::try_from(import.rows.len()).unwrap_or(0)).bind(file).execute(&mut *tx).await?;
-                            for chunk in import.rows.chunks(ROWS) {
-                                let mut sealed = Vec::with_capacity(chunk.len());
-                                for row in chunk {
-                                    let subject = self.keys.blind(&row.number);
-                                    let plain = serde_json::to_vec(row).map_err(|_| StoreError::Draft("a record that cannot be written".to_owned()))?;
-                                    let place = crate::records::place(&subject, next, row.ordinal, [import.category.as_str(), &as_of, &import.source]);
-                                    sealed.push((subject, row.ordinal, key.seal(&place, &plain)?));
-                                }
-                                let mut insert = QueryBuilder::new("INSERT INTO records (subject, import, row, sealed) ");
-                                insert.push_values(sealed, |mut out, (subject, ordinal, sealed)| {
-                                    out.push_bind(subject).push_bind(next).push_bind(ordinal).push_bind(sealed);
-                                });
-                                insert.build().execute(&mut *tx).await?;
-                            }
-                        }
-                    }
-                }
-                results.push(Ok((first, statements)));
-            }
-            for chunk in rows.chunks(ROWS) {
-                let mut insert = QueryBuilder::new("INSERT INTO log (number, idx, entry, body, key) ");
-                insert.push_values(chunk, |mut out, (index, line, sealed, key)| {
-                    out.push_bind(number).push_bind(*index).push_bind(line.clone()).push_bind(sealed.clone()).push_bind(key.clone());
-                });
-                insert.build().execute(&mut *tx).await?;
-            }
-            for (level, index, hash) in roots {
-                sqlx::query("INSERT INTO roots (number, level, idx, hash) VALUES ($1, $2, $3, $4)").bind(number).bind(level).bind(index).bind(hash.bytes().to_vec()).execute(&mut *tx).await?;
-            }
-            edge.time = now;
-            let size = edge.frontier.size();
-            let checkpoint = Checkpoint { origin: self.origin.to_string(), size, root: edge.frontier.root() };
-            let signed = checkpoint.sign(&self.signing).map_err(|_| StoreError::Keys("the log's key does not sign"))?;
-            sqlx::query("UPDATE head SET size = $1, time = $2, checkpoint = $3").bind(size.cast_signed()).bind(now.millis()).bind(signed.to_string()).execute(&mut *tx).await?;
-            tx.commit().await?;
-
-            let newest = Newest { text: signed.to_string(), checkpoint };
-            let signed = Arc::new(signed);
-            let own = OwnKey(self.signing.verifier().clone());
-            let results = results.into_iter().map(|result| {
-                let (first, statements) = result?;
-                let count = statements.len() as u64;
-                let proof = sanku_tlog::run_proof(first, count, size, |level, index| made.get(&(level, index)).copied().ok_or(StoreError::Corrupt("a fresh proof")))?;
-                let run = UnverifiedRun { checkpoint: Arc::clone(&signed), origin: self.origin.clone(), first, proof, statements };
-                Ok(Committed { run: run.verify(&own).map_err(|_| StoreError::Corrupt("a fresh run"))? })
-            }).collect();
-            Ok((edge, newest, results))
-        })
-    }
-}
-
 impl Store {
-    /// Says these statements: durable, in the log, provable. `key_name` names the key that seals their bodies.
-    ///
-    /// # Errors
-    /// `AlreadyImported` if an import's content is in; `NotWritten` if nothing was written: then nothing may leave.
-    pub async fn append(
-        &self,
-        key_name: String,
-        drafts: Vec<Draft>,
-        effects: Vec<Effect>,
-    ) -> Result<Committed, StoreError> {
-        if drafts.is_empty() {
-            // Effects without a statement would be durable and nowhere in the log.
-            return Err(StoreError::Draft("nothing to say".to_owned()));
-        }
-        let (reply, answer) = oneshot::channel();
-        let job = Job {
-            drafts,
-            key_name,
-            effects,
-            reply,
-        };
-        self.jobs
-            .send(job)
-            .await
-            .map_err(|_| StoreError::NotWritten("the sequencer has ended".to_owned()))?;
-        answer
-            .await
-            .map_err(|_| StoreError::NotWritten("the sequencer has ended".to_owned()))?
-    }
-
     /// The newest signed checkpoint.
     pub async fn checkpoint(&self) -> Result<(Checkpoint, SignedNote), StoreError> {
         let text: String =
@@ -430,44 +38,6 @@ impl Store {
             Checkpoint::verify(&note, &self.verifier).map_err(|_| StoreError::Corrupt("the checkpoint"))?;
         Ok((checkpoint, note))
     }
-
-    /// Whether the database holds exactly what its own checkpoint says: looked at before anything more is signed.
-    pub(crate) async fn holds_what_it_signed(&self) -> Result<(), StoreError> {
-        // One statement sees one moment, whatever another process writes meanwhile.
-        let (text, last): (String, Option<i64>) = on!(&self.database, pool => {
-            let row = sqlx::query("SELECT checkpoint, (SELECT MAX(idx) FROM log WHERE number = $1) FROM head").bind(i64::from(self.origin.number)).fetch_one(pool).await?;
-            (row.try_get(0)?, row.try_get(1)?)
-        });
-        let held = held(&text, &self.verifier)?;
-        if last.map_or(0, |last| last.unsigned_abs() + 1) != held.size {
-            return Err(StoreError::Recovering(
-                "the database holds more or less than its checkpoint says",
-            ));
-        }
-        let mut nodes = HashMap::new();
-        for (level, index) in frontier_nodes(held.size) {
-            let (tile, start, count) = place_of(level, index);
-            let hash = node_of(&self.tile_hashes(tile, start, count).await?, count);
-            nodes.insert(
-                (level, index),
-                hash.map_err(|_| StoreError::Recovering("hashes of the log are missing"))?,
-            );
-        }
-        let frontier = Frontier::load(held.size, &mut |level, index| {
-            nodes
-                .get(&(level, index))
-                .copied()
-                .ok_or(StoreError::Corrupt("the log's hashes"))
-        })?;
-        if frontier.root() == held.root {
-            Ok(())
-        } else {
-            Err(StoreError::Recovering(
-                "the entries are not those of the signed checkpoint",
-            ))
-        }
-    }
-
     /// A run of our own log as it would be sent, under the newest checkpoint, bodies open.
     pub async fn run(&self, first: u64, count: u64) -> Result<VerifiedRun, StoreError> {
         let (checkpoint, note) = self.checkpoint().await?;
@@ -526,7 +96,7 @@ impl Store {
         Ok(rows?)
     }
 
-    async fn rows(&self, first: u64, count: u64) -> Result<Vec<LogRow>, StoreError> {
+    pub(crate) async fn rows(&self, first: u64, count: u64) -> Result<Vec<LogRow>, StoreError> {
         let rows: Result<Vec<LogRow>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT idx, entry, body, key FROM log WHERE number = $1 AND idx >= $2 AND idx < $3 ORDER BY idx")
             .bind(i64::from(self.origin.number)).bind(first.cast_signed()).bind((first + count).cast_signed()).fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))).collect());
         Ok(rows?)
@@ -604,113 +174,25 @@ impl Store {
             .map(|bytes| hash_of_row(Ok(bytes), tile_level))
             .collect()
     }
-
-    /// Recomputes the whole log: every entry, every stored hash, the checkpoint.
-    ///
-    /// # Errors
-    /// `Broken` names the first index that does not hold.
-    pub async fn verify(&self, mut progress: impl FnMut(u64, u64)) -> Result<Checkpoint, StoreError> {
-        let (checkpoint, _) = self.checkpoint().await?;
-        let mut frontier = Frontier::default();
-        let mut time = Time::from_millis(0);
-        let mut keys = HashMap::new();
-        while frontier.size() < checkpoint.size {
-            let first = frontier.size();
-            // Bodies may be large: few at a time.
-            let rows = self.rows(first, 128.min(checkpoint.size - first)).await?;
-            if rows.is_empty() {
-                return Err(StoreError::Broken {
-                    index: first,
-                    why: "the entry is missing",
-                });
-            }
-            for ((place, line, body, key_name), index) in rows.iter().zip(first..) {
-                if place.unsigned_abs() != index {
-                    return Err(StoreError::Broken {
-                        index,
-                        why: "the entry is missing",
-                    });
-                }
-                let entry = Entry::parse(line).map_err(|_| StoreError::Broken {
-                    index,
-                    why: "not an entry",
-                })?;
-                if entry.log != self.origin || entry.time < time {
-                    return Err(StoreError::Broken {
-                        index,
-                        why: "another log's entry, or time goes back",
-                    });
-                }
-                time = entry.time;
-                if !keys.contains_key(key_name) {
-                    let key = match self.data_key(key_name).await {
-                        Ok(key) => Some(key),
-                        // A destroyed key leaves the log whole: entries are proven without bodies.
-                        Err(StoreError::Destroyed) => None,
-                        Err(StoreError::Corrupt(_)) => {
-                            return Err(StoreError::Broken {
-                                index,
-                                why: "the key of its body does not open",
-                            });
-                        }
-                        Err(other) => return Err(other),
-                    };
-                    keys.insert(key_name.clone(), key);
-                }
-                if let Some(Some(key)) = keys.get(key_name) {
-                    let place = self::place(i64::from(self.origin.number), index, leaf_hash(line));
-                    let whole = key.open(place.as_bytes(), body);
-                    if !whole.is_ok_and(|body| Hash::of(&body) == entry.body) {
-                        return Err(StoreError::Broken {
-                            index,
-                            why: "the entry or its body was changed",
-                        });
-                    }
-                }
-                let mut full = Vec::new();
-                frontier.push(leaf_hash(line), |level, index, hash| {
-                    if level > 0 && level % 8 == 0 {
-                        full.push((level / 8, index, hash));
-                    }
-                });
-                for (level, place, hash) in full {
-                    if self.tile_hashes(level, place.cast_signed(), 1).await? != [hash] {
-                        return Err(StoreError::Broken {
-                            index: index - 255,
-                            why: "one of 256 entries from here was changed",
-                        });
-                    }
-                }
-            }
-            progress(frontier.size(), checkpoint.size);
-        }
-        if frontier.root() != checkpoint.root {
-            return Err(StoreError::Broken {
-                index: checkpoint.size / 256 * 256,
-                why: "one of the entries from here was changed",
-            });
-        }
-        Ok(checkpoint)
-    }
 }
 
 /// Index, entry, sealed body, name of the key.
-type LogRow = (i64, Vec<u8>, Vec<u8>, String);
+pub(crate) type LogRow = (i64, Vec<u8>, Vec<u8>, String);
 
 /// What a body's seal is bound to: its place and its entry's leaf hash, so that neither changes without the other.
-fn place(number: i64, index: u64, leaf: Hash) -> String {
+pub(crate) fn place(number: i64, index: u64, leaf: Hash) -> String {
     format!("log {number} {index} {leaf}")
 }
 
 /// The head's checkpoint, if this log's key signed it.
-fn held(text: &str, key: &VerifierKey) -> Result<Checkpoint, StoreError> {
+pub(crate) fn held(text: &str, key: &VerifierKey) -> Result<Checkpoint, StoreError> {
     SignedNote::parse(text.as_bytes())
         .and_then(|note| Checkpoint::verify(&note, key))
         .map_err(|_| StoreError::Recovering("the head's checkpoint is not signed by this log's key"))
 }
 
 /// The perfect subtrees that make up a log of `size`, largest first.
-fn frontier_nodes(size: u64) -> Vec<(u8, u64)> {
+pub(crate) fn frontier_nodes(size: u64) -> Vec<(u8, u64)> {
     let mut start = 0_u64;
     let mut nodes = Vec::new();
     for level in (0..64_u8).rev().filter(|level| size >> level & 1 == 1) {
@@ -721,7 +203,7 @@ fn frontier_nodes(size: u64) -> Vec<(u8, u64)> {
 }
 
 /// Where the hashes of a perfect subtree stand: tile level, first index at that level, how many.
-fn place_of(level: u8, index: u64) -> (u8, i64, i64) {
+pub(crate) fn place_of(level: u8, index: u64) -> (u8, i64, i64) {
     let (tile, tile_index, range) = tiles::Tile::of_node(level, index);
     (
         tile,
@@ -730,14 +212,14 @@ fn place_of(level: u8, index: u64) -> (u8, i64, i64) {
     )
 }
 
-fn node_of(hashes: &[Hash], count: i64) -> Result<Hash, StoreError> {
+pub(crate) fn node_of(hashes: &[Hash], count: i64) -> Result<Hash, StoreError> {
     if i64::try_from(hashes.len()) != Ok(count) {
         return Err(StoreError::Corrupt("the log's hashes"));
     }
     tiles::hash_of(hashes).ok_or(StoreError::Corrupt("the log's hashes"))
 }
 
-fn hash_of_row(bytes: Result<Vec<u8>, sqlx::Error>, tile_level: u8) -> Result<Hash, StoreError> {
+pub(crate) fn hash_of_row(bytes: Result<Vec<u8>, sqlx::Error>, tile_level: u8) -> Result<Hash, StoreError> {
     let bytes = bytes?;
     if tile_level == 0 {
         return Ok(leaf_hash(&bytes));

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row;
 
 use crate::database::on;
-use crate::log::Effect;
 use crate::sealing::DataKey;
+use crate::sequencer::Effect;
 use crate::{Store, StoreError};
 
 /// One row that goes in.

@@ -578,3 +578,30 @@ async fn a_database_that_was_put_back_is_recovering() {
     .await;
     assert!(matches!(another, Err(StoreError::Recovering(_))));
 }
+
+#[test]
+fn many_processes_open_one_file_at_the_same_moment() {
+    let place = tempfile::tempdir().unwrap();
+    for round in 0..12 {
+        let url = format!("sqlite:{}", place.path().join(format!("{}.db", round / 3)).display());
+        let openers: Vec<_> = (0..6)
+            .map(|opener| {
+                let url = url.clone();
+                std::thread::spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build()
+                        .unwrap();
+                    runtime.block_on(async {
+                        let store = open(&url).await;
+                        let said = vec![act(&format!("{round} {opener}"))];
+                        store.append("acts".to_owned(), said, Vec::new()).await.unwrap();
+                    });
+                })
+            })
+            .collect();
+        for opener in openers {
+            opener.join().unwrap();
+        }
+    }
+}

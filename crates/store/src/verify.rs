@@ -1,0 +1,138 @@
+//! Whether the database holds what this node signed: its right edge at the start, all of it when somebody asks.
+
+use std::collections::HashMap;
+
+use sanku_federation_protocol::entry::Entry;
+use sanku_tlog::{Checkpoint, Frontier, Hash, leaf_hash};
+use sanku_values::Time;
+use sqlx::Row;
+
+use crate::database::on;
+use crate::log::{frontier_nodes, held, node_of, place, place_of};
+use crate::{Store, StoreError};
+
+impl Store {
+    /// Whether the database holds exactly what its own checkpoint says: looked at before anything more is signed.
+    pub(crate) async fn holds_what_it_signed(&self) -> Result<(), StoreError> {
+        // One statement sees one moment, whatever another process writes meanwhile.
+        let (text, last): (String, Option<i64>) = on!(&self.database, pool => {
+            let row = sqlx::query("SELECT checkpoint, (SELECT MAX(idx) FROM log WHERE number = $1) FROM head").bind(i64::from(self.origin.number)).fetch_one(pool).await?;
+            (row.try_get(0)?, row.try_get(1)?)
+        });
+        let held = held(&text, &self.verifier)?;
+        if last.map_or(0, |last| last.unsigned_abs() + 1) != held.size {
+            return Err(StoreError::Recovering(
+                "the database holds more or less than its checkpoint says",
+            ));
+        }
+        let mut nodes = HashMap::new();
+        for (level, index) in frontier_nodes(held.size) {
+            let (tile, start, count) = place_of(level, index);
+            let hash = node_of(&self.tile_hashes(tile, start, count).await?, count);
+            nodes.insert(
+                (level, index),
+                hash.map_err(|_| StoreError::Recovering("hashes of the log are missing"))?,
+            );
+        }
+        let frontier = Frontier::load(held.size, &mut |level, index| {
+            nodes
+                .get(&(level, index))
+                .copied()
+                .ok_or(StoreError::Corrupt("the log's hashes"))
+        })?;
+        if frontier.root() == held.root {
+            Ok(())
+        } else {
+            Err(StoreError::Recovering(
+                "the entries are not those of the signed checkpoint",
+            ))
+        }
+    }
+    /// Recomputes the whole log: every entry, every stored hash, the checkpoint.
+    ///
+    /// # Errors
+    /// `Broken` names the first index that does not hold.
+    pub async fn verify(&self, mut progress: impl FnMut(u64, u64)) -> Result<Checkpoint, StoreError> {
+        let (checkpoint, _) = self.checkpoint().await?;
+        let mut frontier = Frontier::default();
+        let mut time = Time::from_millis(0);
+        let mut keys = HashMap::new();
+        while frontier.size() < checkpoint.size {
+            let first = frontier.size();
+            // Bodies may be large: few at a time.
+            let rows = self.rows(first, 128.min(checkpoint.size - first)).await?;
+            if rows.is_empty() {
+                return Err(StoreError::Broken {
+                    index: first,
+                    why: "the entry is missing",
+                });
+            }
+            for ((place, line, body, key_name), index) in rows.iter().zip(first..) {
+                if place.unsigned_abs() != index {
+                    return Err(StoreError::Broken {
+                        index,
+                        why: "the entry is missing",
+                    });
+                }
+                let entry = Entry::parse(line).map_err(|_| StoreError::Broken {
+                    index,
+                    why: "not an entry",
+                })?;
+                if entry.log != self.origin || entry.time < time {
+                    return Err(StoreError::Broken {
+                        index,
+                        why: "another log's entry, or time goes back",
+                    });
+                }
+                time = entry.time;
+                if !keys.contains_key(key_name) {
+                    let key = match self.data_key(key_name).await {
+                        Ok(key) => Some(key),
+                        // A destroyed key leaves the log whole: entries are proven without bodies.
+                        Err(StoreError::Destroyed) => None,
+                        Err(StoreError::Corrupt(_)) => {
+                            return Err(StoreError::Broken {
+                                index,
+                                why: "the key of its body does not open",
+                            });
+                        }
+                        Err(other) => return Err(other),
+                    };
+                    keys.insert(key_name.clone(), key);
+                }
+                if let Some(Some(key)) = keys.get(key_name) {
+                    let place = self::place(i64::from(self.origin.number), index, leaf_hash(line));
+                    let whole = key.open(place.as_bytes(), body);
+                    if !whole.is_ok_and(|body| Hash::of(&body) == entry.body) {
+                        return Err(StoreError::Broken {
+                            index,
+                            why: "the entry or its body was changed",
+                        });
+                    }
+                }
+                let mut full = Vec::new();
+                frontier.push(leaf_hash(line), |level, index, hash| {
+                    if level > 0 && level % 8 == 0 {
+                        full.push((level / 8, index, hash));
+                    }
+                });
+                for (level, place, hash) in full {
+                    if self.tile_hashes(level, place.cast_signed(), 1).await? != [hash] {
+                        return Err(StoreError::Broken {
+                            index: index - 255,
+                            why: "one of 256 entries from here was changed",
+                        });
+                    }
+                }
+            }
+            progress(frontier.size(), checkpoint.size);
+        }
+        if frontier.root() != checkpoint.root {
+            return Err(StoreError::Broken {
+                index: checkpoint.size / 256 * 256,
+                why: "one of the entries from here was changed",
+            });
+        }
+        Ok(checkpoint)
+    }
+}
