@@ -178,6 +178,10 @@ pub(crate) enum FederationCommand {
         /// 对外地址 Where other nodes reach it
         #[arg(long, default_value = "127.0.0.1:7443", value_name = "HOST:PORT")]
         endpoint: String,
+        /// 本节点持有的数据类别，逗号分隔（默认全部；未导入的会如实显示为未获得）
+        /// Categories it holds, by comma (default: all; what is not imported yet is shown as missing)
+        #[arg(long, value_delimiter = ',', value_name = "ID")]
+        categories: Vec<String>,
     },
     /// 加入一个节点 Add a node: its keys, certificate, configuration and place in the registry
     #[command(
@@ -195,6 +199,10 @@ pub(crate) enum FederationCommand {
         /// 对外地址（默认本机下一个端口） Where other nodes reach it (default: this machine, the next port)
         #[arg(long, value_name = "HOST:PORT")]
         endpoint: Option<String>,
+        /// 本节点持有的数据类别，逗号分隔（默认全部；未导入的会如实显示为未获得）
+        /// Categories it holds, by comma (default: all; what is not imported yet is shown as missing)
+        #[arg(long, value_delimiter = ',', value_name = "ID")]
+        categories: Vec<String>,
     },
 }
 

@@ -64,13 +64,22 @@ async fn run(cli: Cli) -> anyhow::Result<u8> {
             code,
             centre,
             endpoint,
-        }) => commands::federation::init(&dir, &name, &code, centre, &endpoint),
+            categories,
+        }) => {
+            let node = commands::federation::node(&code, centre, endpoint, &categories)?;
+            commands::federation::init(&dir, &name, &node)
+        }
         Command::Federation(FederationCommand::Add {
             code,
             dir,
             centre,
             endpoint,
-        }) => commands::federation::add(&dir, &code, centre, endpoint),
+            categories,
+        }) => {
+            let endpoint = commands::federation::endpoint(&dir, endpoint)?;
+            let node = commands::federation::node(&code, centre, endpoint, &categories)?;
+            commands::federation::add(&dir, &node)
+        }
         Command::Log(command) => commands::log::run(config, command).await,
         Command::Evidence(command) => commands::evidence::run(config, command).await,
         Command::Records(command) => commands::records::run(config, command).await,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use sanku_catalogue::{Catalogue, CategoryId};
 use sanku_certs::{Federation, NewNode};
 use sanku_tlog::Hash;
 use sanku_values::{Clock, DivisionCode, FederationName, SystemClock};
@@ -32,22 +33,41 @@ pub(crate) fn name_of(code: DivisionCode) -> String {
         .map_or(text.clone(), |(_, name)| (*name).to_owned())
 }
 
-pub(crate) fn init(
-    directory: &Path,
-    name: &str,
+/// A node as an operator describes it; no categories means all of the catalogue.
+///
+/// # Errors
+/// A code that is none, or a category that the catalogue does not have.
+pub(crate) fn node(
     code: &str,
     centre: Option<String>,
-    endpoint: &str,
-) -> anyhow::Result<u8> {
+    endpoint: String,
+    categories: &[String],
+) -> anyhow::Result<NewNode> {
     let code: DivisionCode = code.parse()?;
-    let node = NewNode {
+    let categories = categories
+        .iter()
+        .map(|id| {
+            let known = id
+                .trim()
+                .parse()
+                .ok()
+                .filter(|id| Catalogue::current().category(id).is_some());
+            known.with_context(|| {
+                format!("目录中没有类别 {id}；可用类别见 no such category, see: sanku records categories")
+            })
+        })
+        .collect::<anyhow::Result<Vec<CategoryId>>>()?;
+    Ok(NewNode {
         code,
         name: centre.unwrap_or_else(|| name_of(code)),
-        endpoint: endpoint.to_owned(),
-        categories: Vec::new(),
-    };
+        endpoint,
+        categories,
+    })
+}
+
+pub(crate) fn init(directory: &Path, name: &str, node: &NewNode) -> anyhow::Result<u8> {
     let federation = Federation::init(directory, &name.parse()?, node.clone(), SystemClock.now())?;
-    write_configuration(directory, &federation.name, federation.fingerprint, &node)?;
+    write_configuration(directory, &federation.name, federation.fingerprint, node)?;
     say(format!(
         "联邦 {} 已建立 founded in {}",
         federation.name,
@@ -59,42 +79,34 @@ pub(crate) fn init(
         directory.display()
     ));
     say(format!(
-        "启动 start:  sanku --config {}/{code}/node.toml serve",
-        directory.display()
+        "启动 start:  sanku --config {}/{}/node.toml serve",
+        directory.display(),
+        node.code
     ));
     Ok(0)
 }
 
-pub(crate) fn add(
-    directory: &Path,
-    code: &str,
-    centre: Option<String>,
-    endpoint: Option<String>,
-) -> anyhow::Result<u8> {
-    let code: DivisionCode = code.parse()?;
+pub(crate) fn add(directory: &Path, node: &NewNode) -> anyhow::Result<u8> {
     let federation = Federation::open(directory)?;
-    let endpoint = match endpoint {
-        Some(endpoint) => endpoint,
-        None => next_endpoint(&federation)?,
-    };
-    let node = NewNode {
-        code,
-        name: centre.unwrap_or_else(|| name_of(code)),
-        endpoint,
-        categories: Vec::new(),
-    };
     federation.add(node.clone(), SystemClock.now())?;
-    write_configuration(directory, &federation.name, federation.fingerprint, &node)?;
+    write_configuration(directory, &federation.name, federation.fingerprint, node)?;
     say(format!(
-        "{code} {} 已加入 added; {} 中各节点的公告已更新 every node's notes here are new",
+        "{} {} 已加入 added; {} 中各节点的公告已更新 every node's notes here are new",
+        node.code,
         node.name,
         directory.display()
     ));
     say(format!(
-        "启动 start: sanku --config {}/{code}/node.toml serve",
-        directory.display()
+        "启动 start: sanku --config {}/{}/node.toml serve",
+        directory.display(),
+        node.code
     ));
     Ok(0)
+}
+
+/// The endpoint that was given, or this machine and the next port.
+pub(crate) fn endpoint(directory: &Path, given: Option<String>) -> anyhow::Result<String> {
+    given.map_or_else(|| next_endpoint(&Federation::open(directory)?), Ok)
 }
 
 /// This machine, the port after the highest in use by the federation.
