@@ -15,6 +15,7 @@ pub mod problem;
 pub mod seal;
 pub mod statement;
 pub mod stream;
+pub mod trace;
 pub mod tree;
 pub mod trust;
 

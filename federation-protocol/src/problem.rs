@@ -4,6 +4,7 @@ use sanku_values::DivisionCode;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{Outcome, closed_list};
+use crate::trace::Trace;
 
 closed_list! {
     /// What went wrong, stably.
@@ -143,6 +144,13 @@ impl Problem {
     #[must_use]
     pub fn of(mut self, node: DivisionCode) -> Self {
         self.node = Some(node);
+        self
+    }
+
+    /// The same problem, met in a trace.
+    #[must_use]
+    pub fn in_trace(mut self, trace: &Trace) -> Self {
+        self.trace = Some(trace.id());
         self
     }
 

@@ -9,10 +9,16 @@ use sanku_exchange::{AskFailure, Hop, Network, Reply};
 use sanku_federation_protocol::names::Outcome;
 use sanku_federation_protocol::stream::MEDIA_TYPE;
 use sanku_transport::{PeerClients, TransportError};
-use sanku_values::DivisionCode;
+use sanku_values::{DivisionCode, Time};
 
 /// Neighbours over HTTP/2.
 pub(crate) struct PeerNetwork(pub(crate) Arc<PeerClients>);
+
+/// What this node reads of a neighbour's `/v1/status`.
+#[derive(serde::Deserialize)]
+struct Status {
+    time: Time,
+}
 
 /// Most bytes of a list of notes, or of a note.
 const NOTES: usize = 64 << 20;
@@ -65,6 +71,12 @@ impl Network for PeerNetwork {
             notes: response.notes.and_then(|digest| digest.parse().ok()),
             body: Box::pin(response.body.map_err(|error| failure(&error))),
         })
+    }
+
+    async fn time_of(&self, from: DivisionCode) -> Result<Time, AskFailure> {
+        let status: Status = serde_json::from_slice(&self.whole(from, "/v1/status").await?)
+            .map_err(|_| AskFailure::new(Outcome::PeerError, "not a status"))?;
+        Ok(status.time)
     }
 
     async fn notes_of(&self, from: DivisionCode) -> Result<Vec<String>, AskFailure> {

@@ -10,9 +10,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
 use sanku_certs::PeerIdentity;
-use sanku_exchange::{Exchange, Hop};
+use sanku_exchange::{Exchange, Hop, trace};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::stream::MEDIA_TYPE;
+use sanku_federation_protocol::trace::Trace;
 use sanku_transport::problem_response;
 use serde_json::json;
 
@@ -42,13 +43,14 @@ async fn statements(
     body: Body,
 ) -> Response {
     let here = exchange.here();
-    let refuse = |kind: ProblemKind, why: &str| problem_response(&Problem::new(kind, why).of(here));
+    let trace = Trace::received(header_text(&headers, "traceparent").unwrap_or_default());
+    let refuse = |kind: ProblemKind, why: &str| problem_response(&Problem::new(kind, why).of(here).in_trace(&trace));
     if headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != MEDIA_TYPE) {
         return refuse(ProblemKind::MediaType, MEDIA_TYPE);
     }
-    let hop = match hop(&headers) {
+    let hop = match hop(&headers, &trace) {
         Ok(hop) => hop,
-        Err(problem) => return problem_response(&problem.of(here)),
+        Err(problem) => return problem_response(&problem.of(here).in_trace(&trace)),
     };
     let budget = hop.budget;
     let Ok(Ok(bytes)) = tokio::time::timeout(budget, to_bytes(body, LARGEST)).await else {
@@ -57,7 +59,8 @@ async fn statements(
             "a request is at most 8 MiB and comes within its budget",
         );
     };
-    match exchange.question(peer.code, hop, bytes.to_vec()).await {
+    let asked = exchange.question(peer.code, hop, bytes.to_vec());
+    match trace::within(trace, asked).await {
         Ok(lines) => {
             let stream = futures_util::stream::unfold(lines, |mut lines| async move {
                 Some((Ok::<_, std::convert::Infallible>(lines.recv().await?), lines))
@@ -65,15 +68,19 @@ async fn statements(
             ([(header::CONTENT_TYPE, MEDIA_TYPE)], Body::from_stream(stream)).into_response()
         }
         Err(problem) => {
-            tracing::warn!(peer = %peer.code, kind = %problem.kind, detail = %problem.detail, "a statement is not accepted");
-            problem_response(&problem)
+            tracing::warn!(peer = %peer.code, kind = %problem.kind, detail = %problem.detail, trace = trace.id(), "a statement is not accepted");
+            problem_response(&problem.in_trace(&trace))
         }
     }
 }
 
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
 /// The headers of the hop.
-fn hop(headers: &HeaderMap) -> Result<Hop, Problem> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+fn hop(headers: &HeaderMap, trace: &Trace) -> Result<Hop, Problem> {
+    let text = |name: &str| header_text(headers, name);
     let malformed = |why: &str| Problem::new(ProblemKind::Malformed, why);
     let budget = text("sanku-budget-ms")
         .and_then(|text| text.parse().ok())
@@ -103,7 +110,7 @@ fn hop(headers: &HeaderMap) -> Result<Hop, Problem> {
         budget: Duration::from_millis(u64::min(budget, 300_000)),
         only,
         attempt,
-        traceparent: text("traceparent").unwrap_or_default().chars().take(64).collect(),
+        traceparent: trace.to_string(),
     })
 }
 
@@ -156,7 +163,8 @@ async fn take_note(
 async fn status(State(exchange): State<SharedExchange>) -> Response {
     match exchange.store().checkpoint().await {
         Ok((_, note)) => {
-            Json(json!({ "node": exchange.here(), "state": "working", "checkpoint": note.to_string() })).into_response()
+            let state = if exchange.store().is_held() { "clock" } else { "working" };
+            Json(json!({ "node": exchange.here(), "state": state, "time": exchange.now(), "checkpoint": note.to_string() })).into_response()
         }
         Err(_) => problem_response(
             &Problem::new(ProblemKind::Unavailable, "the database does not answer").of(exchange.here()),

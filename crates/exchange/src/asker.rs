@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ring::rand::{SecureRandom, SystemRandom};
 use sanku_catalogue::Catalogue;
 use sanku_federation_protocol::body::{Body, Mandate, Person, QueryBody, ResultBody, Salt, Subject};
 use sanku_federation_protocol::entry::{Draft, QueryEntry, ResultEntry, Said};
@@ -256,7 +255,7 @@ impl<N: Network> Exchange<N> {
             budget,
             only,
             attempt,
-            traceparent: traceparent()?,
+            traceparent: crate::trace::current().to_string(),
         };
         let (sender, mut runs) = mpsc::channel(64);
         let mut effects = Vec::new();
@@ -314,6 +313,9 @@ impl<N: Network> Exchange<N> {
             body: body.line()?,
         };
         self.append(asked, vec![draft], effects).await?;
+        let complete = if merged.complete { "true" } else { "false" };
+        metrics::counter!("sanku_results_total", "complete" => complete).increment(1);
+        tracing::info!(question = %asked.id, complete, "a question of ours has its result");
         let mut unwitnessed = std::collections::BTreeMap::new();
         for origin in said
             .iter()
@@ -350,17 +352,4 @@ fn is_result(run: &VerifiedRun) -> bool {
     run.statements
         .iter()
         .all(|statement| matches!(statement.entry.said, Said::Result(_)))
-}
-
-/// A fresh W3C trace context.
-pub(crate) fn traceparent() -> Result<String, ExchangeError> {
-    let mut bits = [0; 24];
-    SystemRandom::new()
-        .fill(&mut bits)
-        .map_err(|_| ExchangeError::NoRandom)?;
-    Ok(format!(
-        "00-{}-{}-01",
-        hex::encode(&bits[..16]),
-        hex::encode(&bits[16..])
-    ))
 }

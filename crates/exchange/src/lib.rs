@@ -8,12 +8,15 @@ mod account;
 mod asker;
 pub mod authorise;
 pub mod case;
+pub mod clock;
 mod neighbours;
 pub mod network;
 mod once;
 mod question;
 mod search;
 mod spreading;
+pub mod standing;
+pub mod trace;
 mod withdraw;
 
 use std::collections::HashMap;
@@ -31,7 +34,7 @@ use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::seal::{SealError, SealingKey};
 use sanku_federation_protocol::trust::Trust;
 use sanku_store::{Store, StoreError};
-use sanku_values::{Clock, DivisionCode};
+use sanku_values::{Clock, DivisionCode, Time};
 use tokio::time::Instant;
 
 /// Who hands in a statement.
@@ -79,9 +82,6 @@ pub enum ExchangeError {
     /// No question of this node rests on such a mandate.
     #[error("没有以此授权书提出的查询 no question of this node rests on such a mandate")]
     NoSuchMandate,
-    /// The system gives no random bits.
-    #[error("no random bits")]
-    NoRandom,
 }
 
 impl From<Problem> for ExchangeError {
@@ -91,10 +91,16 @@ impl From<Problem> for ExchangeError {
 }
 
 impl ExchangeError {
+    /// What a neighbour is told of it.
+    fn problem(&self) -> Problem {
+        Problem::new(self.kind_for_strangers(), self.for_strangers())
+    }
+
     /// The problem that a neighbour is told of.
     const fn kind_for_strangers(&self) -> ProblemKind {
         match self {
             Self::Conflict => ProblemKind::Conflict,
+            Self::Store(StoreError::Clock) => ProblemKind::Clock,
             Self::Store(_) => ProblemKind::Unavailable,
             _ => ProblemKind::Internal,
         }
@@ -103,6 +109,7 @@ impl ExchangeError {
     /// What a neighbour may know of it.
     const fn for_strangers(&self) -> &'static str {
         match self {
+            Self::Store(StoreError::Clock) => "this node's clock cannot be trusted now",
             Self::Store(_) => "the database does not answer",
             Self::Conflict => "other bytes under this id",
             Self::NoSealingKey => "the asker has no sealing key",
@@ -123,6 +130,8 @@ pub struct Exchange<N> {
     seats: once::Seats,
     note_turn: tokio::sync::Mutex<()>,
     fruitless: std::sync::Mutex<HashMap<DivisionCode, Instant>>,
+    readings: clock::Readings,
+    observed: standing::Observations,
 }
 
 impl<N: Network> Exchange<N> {
@@ -147,12 +156,26 @@ impl<N: Network> Exchange<N> {
             seats: once::Seats::default(),
             note_turn: tokio::sync::Mutex::new(()),
             fruitless: std::sync::Mutex::default(),
+            readings: clock::Readings::default(),
+            observed: standing::Observations::default(),
         })
     }
 
     /// This node's code.
     pub const fn here(&self) -> DivisionCode {
         self.code
+    }
+
+    /// The present, by this node's clock.
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// The nodes beside this one in the tree.
+    pub fn neighbours(&self) -> Vec<DivisionCode> {
+        let trust = self.trust.load();
+        let tree = trust.registry().map(|(_, _, tree)| tree.neighbours(self.here()));
+        tree.into_iter().flatten().collect()
     }
 
     /// The notes as they count now.

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use futures_util::Stream;
 use sanku_federation_protocol::names::Outcome;
 use sanku_federation_protocol::problem::Problem;
+use sanku_federation_protocol::trace::Trace;
 use sanku_tlog::Hash;
-use sanku_values::DivisionCode;
+use sanku_values::{DivisionCode, Time};
 
 /// What travels beside a statement from node to node, rewritten at each hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,12 +26,17 @@ pub struct Hop {
 }
 
 impl Hop {
-    /// What is left for the next hop after `used`: less a reserve of max(20 ms, 5 %).
+    /// What is left for the next hop after `used`: less a reserve of max(20 ms, 5 %). The trace goes on one step.
     pub fn onward(&self, used: Duration) -> Option<Self> {
         let left = self.budget.checked_sub(used)?;
         let reserve = Duration::from_millis(20).max(left / 20);
         let budget = left.checked_sub(reserve).filter(|budget| !budget.is_zero())?;
-        Some(Self { budget, ..self.clone() })
+        let traceparent = Trace::received(&self.traceparent).child().to_string();
+        Some(Self {
+            budget,
+            traceparent,
+            ..self.clone()
+        })
     }
 }
 
@@ -77,6 +83,12 @@ impl From<Problem> for AskFailure {
 pub trait Network: Send + Sync + 'static {
     /// Hands a stream of statements to a neighbour.
     fn ask(&self, to: DivisionCode, hop: Hop, body: Bytes) -> impl Future<Output = Result<Reply, AskFailure>> + Send;
+
+    /// A neighbour's present, by its own clock.
+    fn time_of(&self, from: DivisionCode) -> impl Future<Output = Result<Time, AskFailure>> + Send {
+        let nobody = AskFailure::new(Outcome::Unreachable, format!("{from} tells no time"));
+        std::future::ready(Err(nobody))
+    }
 
     /// All notes that a neighbour has.
     fn notes_of(&self, from: DivisionCode) -> impl Future<Output = Result<Vec<String>, AskFailure>> + Send;

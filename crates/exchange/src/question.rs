@@ -14,8 +14,9 @@ use sanku_federation_protocol::names::{Outcome, Rule, StatementId};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_federation_protocol::stream::{HEARTBEAT, write_problem, write_run};
+use sanku_federation_protocol::trace::Trace;
 use sanku_federation_protocol::trust::Trust;
-use sanku_store::{Effect, key_name};
+use sanku_store::{Effect, StoreError, key_name};
 use sanku_values::DivisionCode;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -44,6 +45,15 @@ impl<N: Network> Exchange<N> {
     pub async fn question(self: &Arc<Self>, from: DivisionCode, hop: Hop, request: Vec<u8>) -> Result<Lines, Problem> {
         let began = Instant::now();
         let caller = Caller::Peer(from);
+        let trace = Trace::received(&hop.traceparent);
+        let hop = Hop {
+            traceparent: trace.to_string(),
+            ..hop
+        };
+        if self.store.is_held() {
+            // Nothing may be said now, so nothing is searched.
+            return Err(ExchangeError::from(StoreError::Clock).problem().of(self.here()));
+        }
         let asked = self
             .accept(&caller, request)
             .await
@@ -51,12 +61,12 @@ impl<N: Network> Exchange<N> {
         let seat = self
             .seat_at_once(&asked)
             .await
-            .map_err(|error| Problem::new(error.kind_for_strangers(), error.for_strangers()).of(self.here()))?;
+            .map_err(|error| error.problem().of(self.here()))?;
         let (runs, mut said) = mpsc::channel(WAITING);
         let (lines, response) = mpsc::channel(WAITING);
         let node = Arc::clone(self);
         // A client that goes away cancels what is still asked for it; what was said by then is in the log.
-        tokio::spawn(async move {
+        let answering = async move {
             let work = node.answer(&caller, &asked, seat, &hop, began, runs);
             tokio::pin!(work);
             let mut done = None;
@@ -78,10 +88,14 @@ impl<N: Network> Exchange<N> {
             }
             if let Some(Err(error)) = done {
                 tracing::error!(%error, "a question could not be answered to its end");
-                let problem = Problem::new(error.kind_for_strangers(), error.for_strangers()).of(node.here());
+                let problem = error.problem().of(node.here()).in_trace(&trace);
                 let _ = lines.send(Bytes::from(write_problem(&problem))).await;
+            } else {
+                let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(peer = %from, asker = %asked.asker(), question = %asked.id, milliseconds, "a question was answered");
             }
-        });
+        };
+        tokio::spawn(crate::trace::within(trace, answering));
         Ok(response)
     }
 
@@ -361,6 +375,7 @@ impl<N: Network> Exchange<N> {
                     asked,
                 };
                 let heard = neighbours::ask(way, neighbour, behind, hop, runs.clone()).await;
+                self.observe(&heard.observed);
                 if let Some(digest) = heard.notes
                     && digest != self.trust.load().digest()
                 {

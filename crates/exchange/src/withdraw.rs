@@ -15,7 +15,6 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::accept;
-use crate::asker::traceparent;
 use crate::network::{Hop, Network};
 use crate::{Caller, Exchange, ExchangeError};
 
@@ -101,7 +100,7 @@ impl<N: Network> Exchange<N> {
                 budget,
                 only: None,
                 attempt: 1,
-                traceparent: traceparent()?,
+                traceparent: crate::trace::current().to_string(),
             };
             let (sender, mut runs) = mpsc::channel::<VerifiedRun>(64);
             let mut acknowledged: BTreeSet<_> = [self.here()].into();

@@ -13,9 +13,11 @@ mod questions;
 mod records;
 mod sealing;
 mod sequencer;
+mod standing;
 mod verify;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 pub use questions::{Remembered, key_name};
 pub use records::{Found, ImportRow, ImportRows, StoredImport, StoredRecord};
@@ -25,6 +27,7 @@ use sanku_values::Clock;
 pub use sealing::StorageKeys;
 pub use sequencer::{Committed, Effect};
 use sqlx::Row;
+pub use standing::Standing;
 
 use crate::database::{Database, on};
 
@@ -49,6 +52,11 @@ pub enum StoreError {
     /// The database is behind or beside what this node signed: nothing is said until an administrator decided.
     #[error("节点处于恢复状态 recovering: {0}")]
     Recovering(&'static str),
+    /// This machine's clock is too far from the neighbours': nothing was written.
+    #[error(
+        "本机时钟与相邻节点相差超过 15 分钟，未写入；校准时钟（timedatectl）后自动恢复 the clock is more than 15 minutes from the neighbours', nothing was written; set it (timedatectl), and the node goes on by itself"
+    )]
+    Clock,
     /// Nothing was written.
     #[error("日志未写入 the log was not written: {0}")]
     NotWritten(String),
@@ -106,6 +114,7 @@ pub struct Store {
     origin: Origin,
     verifier: VerifierKey,
     jobs: tokio::sync::mpsc::Sender<sequencer::Job>,
+    held: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -147,6 +156,7 @@ impl Store {
             origin: origin.clone(),
             verifier,
             jobs,
+            held: Arc::default(),
         };
         store.holds_what_it_signed().await?;
         tokio::spawn(

@@ -378,7 +378,7 @@ impl Store {
     /// Says these statements: durable, in the log, provable. `key_name` names the key that seals their bodies.
     ///
     /// # Errors
-    /// `AlreadyImported` if an import's content is in; `NotWritten` if nothing was written: then nothing may leave.
+    /// `AlreadyImported` if an import's content is in; `NotWritten` if nothing was written: then nothing may leave. `Clock` while it is held.
     pub async fn append(
         &self,
         key_name: String,
@@ -388,6 +388,9 @@ impl Store {
         if drafts.is_empty() {
             // Effects without a statement would be durable and nowhere in the log.
             return Err(StoreError::Draft("nothing to say".to_owned()));
+        }
+        if self.is_held() {
+            return Err(StoreError::Clock);
         }
         let (reply, answer) = oneshot::channel();
         let job = Job {

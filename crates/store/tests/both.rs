@@ -103,6 +103,34 @@ async fn suite(url: &str) {
     a_withdrawal_is_remembered_until_the_mandate_ends(url).await;
     a_row_under_another_number_is_not_served(url).await;
     the_tables_refuse_update_and_delete(url).await;
+    its_standing_is_counted_and_a_held_log_takes_nothing(url).await;
+}
+
+async fn its_standing_is_counted_and_a_held_log_takes_nothing(url: &str) {
+    let store = open(url).await;
+    let before = store.standing().await.unwrap();
+    assert_eq!(before.newest, Some(now()));
+    assert_eq!(store.unwitnessed_since().await.unwrap(), Some(now()));
+    store.import(act("standing"), import("standing")).await.unwrap();
+    let after = store.standing().await.unwrap();
+    assert_eq!(
+        (after.entries, after.imports, after.records),
+        (before.entries + 1, before.imports + 1, before.records + 2)
+    );
+
+    store.hold(true);
+    let refused = store.append("acts".to_owned(), vec![act("held")], Vec::new()).await;
+    assert!(matches!(refused, Err(StoreError::Clock)), "{refused:?}");
+    assert!(matches!(
+        store.import(act("held"), import("held")).await,
+        Err(StoreError::Clock)
+    ));
+    assert_eq!(store.standing().await.unwrap(), after, "what is held writes nothing");
+    store.hold(false);
+    store
+        .append("acts".to_owned(), vec![act("held")], Vec::new())
+        .await
+        .unwrap();
 }
 
 async fn appends_are_proven_and_the_log_verifies(url: &str) {

@@ -20,6 +20,7 @@ pub mod people;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -52,6 +53,25 @@ pub fn code(number: u32) -> DivisionCode {
     number.try_into().unwrap()
 }
 
+/// A node's own clock: the federation's, put forward or back.
+pub struct Watch {
+    true_time: Arc<FixedClock>,
+    lead: AtomicI64,
+}
+
+impl Watch {
+    /// From now on it shows so many milliseconds more than the federation's clock, or less.
+    pub fn put(&self, lead: i64) {
+        self.lead.store(lead, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Watch {
+    fn now(&self) -> Time {
+        Time::from_millis(self.true_time.now().millis() + self.lead.load(Ordering::SeqCst))
+    }
+}
+
 /// A whole federation in one process.
 pub struct Federation {
     /// The nodes.
@@ -60,6 +80,8 @@ pub struct Federation {
     pub wires: Arc<Wires>,
     /// The clock that all of them read.
     pub clock: Arc<FixedClock>,
+    /// Each node's own, which shows the same until a test puts it forward or back.
+    pub watches: BTreeMap<DivisionCode, Arc<Watch>>,
     /// Who signs what the federation agrees on.
     pub notary: Notary,
 }
@@ -76,9 +98,14 @@ impl Federation {
         let wires = Arc::new(Wires::default());
         let notary = Notary::of(codes.iter().copied().map(code));
         let notes = notary.notes();
-        let mut nodes = BTreeMap::new();
+        let (mut nodes, mut watches) = (BTreeMap::new(), BTreeMap::new());
         for number in codes {
             let here = code(*number);
+            let watch = Arc::new(Watch {
+                true_time: Arc::clone(&clock),
+                lead: AtomicI64::new(0),
+            });
+            watches.insert(here, Arc::clone(&watch));
             let origin = Origin {
                 federation: notes::federation(),
                 node: here,
@@ -89,7 +116,7 @@ impl Federation {
                 StorageKeys::new(*notes::seed("storage", here), *notes::seed("index", here)),
                 origin,
                 notes::log_key(here),
-                Arc::clone(&clock) as Arc<dyn Clock>,
+                Arc::clone(&watch) as Arc<dyn Clock>,
             )
             .await
             .unwrap();
@@ -108,7 +135,7 @@ impl Federation {
                 line,
                 policy(*number),
                 notes::sealing_key(here),
-                Arc::clone(&clock) as Arc<dyn Clock>,
+                watch,
             );
             wires.plug(here, &node);
             nodes.insert(here, node);
@@ -117,6 +144,7 @@ impl Federation {
             nodes,
             wires,
             clock,
+            watches,
             notary,
         };
         for number in codes {

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 use sanku_exchange::{AskFailure, Hop, Network, Reply};
 use sanku_federation_protocol::names::Outcome;
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
-use sanku_values::DivisionCode;
+use sanku_values::{DivisionCode, Time};
 
 use crate::Node;
 
@@ -224,6 +224,10 @@ impl Network for Line {
             }
         };
         Ok(Reply { notes, body: stream })
+    }
+
+    async fn time_of(&self, from: DivisionCode) -> Result<Time, AskFailure> {
+        Ok(self.reach(from)?.now())
     }
 
     async fn notes_of(&self, from: DivisionCode) -> Result<Vec<String>, AskFailure> {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::{HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
@@ -21,6 +23,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use sanku_certs::{PeerIdentity, verify_chain};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
+use sanku_federation_protocol::trace::Trace;
 use sanku_federation_protocol::trust::Trust;
 use sanku_values::{Clock, DivisionCode};
 use tokio::net::TcpListener;
@@ -210,14 +213,30 @@ impl Server {
         let trust = self.trust.load_full();
         let judged = peer.judge(&trust, self.clock.now());
         let judged = judged.and_then(|()| self.budgets.check_key(&peer.code).map_err(|_| ProblemKind::TooMany));
+        let traceparent = request
+            .headers()
+            .get("traceparent")
+            .and_then(|value| value.to_str().ok());
+        let trace = Trace::received(traceparent.unwrap_or_default());
         let mut response = match judged {
             Ok(()) => {
+                let code = peer.code;
                 request.extensions_mut().insert(peer);
-                router.oneshot(request).await.unwrap_or_else(|never| match never {})
+                // A panic ends one request, not the connection with all its others.
+                match AssertUnwindSafe(router.oneshot(request)).catch_unwind().await {
+                    Ok(response) => response.unwrap_or_else(|never| match never {}),
+                    Err(_) => {
+                        tracing::error!(peer = %code, trace = trace.id(), "a request ended in a panic");
+                        problem_response(&Problem::new(ProblemKind::Internal, "").of(self.here).in_trace(&trace))
+                    }
+                }
             }
             Err(kind) => {
-                tracing::warn!(peer = %peer.code, code = %kind, "a request is refused");
-                problem_response(&Problem::new(kind, "").of(self.here))
+                if kind == ProblemKind::TooMany {
+                    metrics::counter!("sanku_budget_refused_total", "peer" => peer.code.to_string()).increment(1);
+                }
+                tracing::warn!(peer = %peer.code, code = %kind, trace = trace.id(), "a request is refused");
+                problem_response(&Problem::new(kind, "").of(self.here).in_trace(&trace))
             }
         };
         if let Ok(digest) = HeaderValue::from_str(&trust.digest().to_string()) {

@@ -188,6 +188,7 @@ fn router(asked: Arc<AtomicUsize>) -> Router {
             get(|request: axum::extract::Request| async move { format!("{:?}", request.version()) }),
         )
         .route("/echo", post(|body: Bytes| async move { body }))
+        .route("/panic", get(panics))
         .route("/away", get(|| async { Redirect::temporary("/who") }))
         .route(
             "/slow",
@@ -207,6 +208,10 @@ fn router(asked: Arc<AtomicUsize>) -> Router {
         )
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&asked), count))
         .with_state(asked)
+}
+
+async fn panics() -> &'static str {
+    panic!("11010519491231002X")
 }
 
 async fn connect(config: rustls::ClientConfig, address: &str) -> std::io::Result<TlsStream<TcpStream>> {

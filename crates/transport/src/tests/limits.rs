@@ -214,3 +214,23 @@ async fn what_runs_is_finished_before_the_server_ends() {
     assert!(tokio::time::timeout(LONG, city.task).await.is_ok());
     assert!(province.get(CITY, "/who").await.is_err());
 }
+
+#[tokio::test]
+async fn f44_a_panic_ends_one_request_and_tells_its_trace_alone() {
+    let world = World::new();
+    let province = world.serve(CITY).await;
+    world.add(DISTRICT, "127.0.0.1:1".to_owned());
+    province.trust.store(Arc::new(world.trust()));
+    let caller = world.caller(DISTRICT);
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned();
+    let headers = [("traceparent", traceparent)];
+    let (to, get) = (code(CITY), http::Method::GET);
+    let ended = caller.clients.send(to, get, "/panic", &headers, Bytes::new()).await;
+    let Err(TransportError::Refused(problem)) = ended else {
+        panic!("a panic is a problem")
+    };
+    assert_eq!((problem.status, problem.node), (500, Some(to)));
+    assert_eq!(problem.trace.as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+    assert!(!serde_json::to_string(&problem).unwrap().contains("1101051949"));
+    assert!(caller.get(CITY, "/who").await.unwrap().starts_with(DISTRICT));
+}

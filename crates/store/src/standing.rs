@@ -1,0 +1,65 @@
+//! What an administrator sees of the store at a glance, and the brake on appends while the clock cannot be trusted.
+
+use std::sync::atomic::Ordering;
+
+use sanku_federation_protocol::entry::Entry;
+use sanku_values::Time;
+use sqlx::Row;
+
+use crate::database::on;
+use crate::{Store, StoreError};
+
+/// The log and the imports, as counted now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Entries under the newest checkpoint.
+    pub entries: u64,
+    /// When the newest entry was said; nothing in an empty log.
+    pub newest: Option<Time>,
+    /// Imports that are in.
+    pub imports: u64,
+    /// Rows that those imports brought.
+    pub records: u64,
+}
+
+impl Store {
+    /// The log and the imports. Also tells whether the database answers.
+    pub async fn standing(&self) -> Result<Standing, StoreError> {
+        let (size, time, imports, records): (i64, i64, i64, i64) = on!(&self.database, pool => {
+            let head = sqlx::query("SELECT size, time FROM head").fetch_one(pool).await?;
+            let held = sqlx::query("SELECT COUNT(*), CAST(COALESCE(SUM(accepted), 0) AS BIGINT) FROM imports").fetch_one(pool).await?;
+            (head.try_get(0)?, head.try_get(1)?, held.try_get(0)?, held.try_get(1)?)
+        });
+        Ok(Standing {
+            entries: size.unsigned_abs(),
+            newest: (size > 0).then(|| Time::from_millis(time)),
+            imports: imports.unsigned_abs(),
+            records: records.unsigned_abs(),
+        })
+    }
+
+    /// Since when something stands in this log that no cosignature that counts covers; nothing if all is covered. No
+    /// cosignatures are kept yet, so it is the log's first entry.
+    pub async fn unwitnessed_since(&self) -> Result<Option<Time>, StoreError> {
+        let Some(line) = self.entries(0, 1).await?.pop() else {
+            return Ok(None);
+        };
+        let entry = Entry::parse(&line).map_err(|_| StoreError::Corrupt("an entry"))?;
+        Ok(Some(entry.time))
+    }
+
+    /// Own questions that wait to be asked again; nothing where no queue is kept.
+    pub async fn waiting(&self) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
+
+    /// While it is held the log takes nothing: every append ends with [`StoreError::Clock`].
+    pub fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::SeqCst);
+    }
+
+    /// Whether the log takes nothing for now.
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::SeqCst)
+    }
+}
