@@ -12,6 +12,7 @@ pub mod names;
 pub mod notes;
 pub mod outcomes;
 pub mod problem;
+pub mod remembered;
 pub mod seal;
 pub mod statement;
 pub mod stream;

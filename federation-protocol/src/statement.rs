@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use sanku_tlog::{Checkpoint, Hash, SignedNote, VerifierKey, cut_run, leaf_hash, root_of_run};
+use sanku_tlog::{Checkpoint, Hash, NoteError, SignedNote, VerifierKey, cut_run, leaf_hash, root_of_run};
 
 use crate::body::Body;
 use crate::entry::Entry;
@@ -54,6 +54,14 @@ pub trait LogKeys {
     /// # Errors
     /// `NotTrusted` with a stable word if the log is unknown, its node not active, or its key revoked.
     fn log_key(&self, log: &Origin) -> Result<VerifierKey, RunError>;
+
+    /// The checkpoint, if this key signed it. Whoever sees one checkpoint many times may remember it.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::verify`].
+    fn checkpoint(&self, note: &SignedNote, key: &VerifierKey) -> Result<Checkpoint, NoteError> {
+        Checkpoint::verify(note, key)
+    }
 }
 
 impl Statement {
@@ -167,8 +175,9 @@ impl UnverifiedRun {
             return Err(bad("a run has 1 to 256 statements"));
         }
         let key = keys.log_key(&self.origin)?;
-        let checkpoint =
-            Checkpoint::verify(&self.checkpoint, &key).map_err(|_| bad("the checkpoint is not this log's"))?;
+        let checkpoint = keys
+            .checkpoint(&self.checkpoint, &key)
+            .map_err(|_| bad("the checkpoint is not this log's"))?;
         if self
             .statements
             .iter()

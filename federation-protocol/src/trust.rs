@@ -9,7 +9,7 @@ mod judging;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sanku_tlog::{Hash, VerifierKey};
+use sanku_tlog::{Checkpoint, Hash, NoteError, SignedNote, VerifierKey};
 use sanku_values::{DivisionCode, FederationName, Time};
 
 use crate::entry::NoteRef;
@@ -19,6 +19,7 @@ use crate::notes::{
     name,
 };
 use crate::problem::ProblemKind;
+use crate::remembered::RememberedCheckpoints;
 use crate::seal::SealingPublicKey;
 use crate::statement::{LogKeys, RunError};
 use crate::tree::Tree;
@@ -62,6 +63,7 @@ pub struct Trust {
     /// Lists that forked: obeyed too until a higher number.
     forked: Vec<(String, u64, Revoked)>,
     forks: Vec<String>,
+    checkpoints: Arc<RememberedCheckpoints>,
 }
 
 /// Trust as it judges logs at an instant.
@@ -73,7 +75,7 @@ pub struct TrustAt<'a> {
 
 impl Trust {
     /// Nothing but the root's fingerprint: SHA-256 of the vkey text of the first root note.
-    pub const fn new(federation: FederationName, fingerprint: Hash) -> Self {
+    pub fn new(federation: FederationName, fingerprint: Hash) -> Self {
         Self {
             federation,
             fingerprint,
@@ -85,6 +87,7 @@ impl Trust {
             revoked: BTreeMap::new(),
             forked: Vec::new(),
             forks: Vec::new(),
+            checkpoints: Arc::default(),
         }
     }
 
@@ -444,6 +447,10 @@ impl LogKeys for Trust {
         }
         Ok(found.key.clone())
     }
+
+    fn checkpoint(&self, note: &SignedNote, key: &VerifierKey) -> Result<Checkpoint, NoteError> {
+        self.checkpoints.verify(note, key)
+    }
 }
 
 /// At an instant: the key's window holds it, and the node had not left by then.
@@ -458,6 +465,10 @@ impl LogKeys for TrustAt<'_> {
             return Err(RunError::NotTrusted("left"));
         }
         Ok(found.key.clone())
+    }
+
+    fn checkpoint(&self, note: &SignedNote, key: &VerifierKey) -> Result<Checkpoint, NoteError> {
+        self.trust.checkpoints.verify(note, key)
     }
 }
 

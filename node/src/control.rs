@@ -141,11 +141,7 @@ async fn conclude(
 ) {
     let line = match asked {
         Ok(asked) => {
-            let subjects = exchange
-                .known(asked.id)
-                .await
-                .ok()
-                .and_then(|(run, _)| result::subjects(&run));
+            let subjects = result::subjects(&asked.question);
             json!({ "event": "result", "result": result::document(&asked, subjects.as_ref(), &exchange.trust()) })
         }
         Err(error) => json!({ "event": "failed", "message": error.to_string() }),

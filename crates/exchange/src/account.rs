@@ -21,6 +21,15 @@ pub(crate) fn last(said: &[VerifiedRun]) -> Option<AccountBody> {
     accounts.next_back().and_then(|statement| statement.body_as().ok())
 }
 
+/// Where the run with the newest account stands.
+pub(crate) fn place(said: &[VerifiedRun]) -> Option<usize> {
+    said.iter().rposition(|run| {
+        run.statements
+            .iter()
+            .any(|statement| matches!(statement.entry.said, Said::Account(_)))
+    })
+}
+
 /// The account that is due now. `behind_asked` says whether a node lies behind those who were asked this time: of the
 /// others the last word stays.
 pub(crate) fn due(

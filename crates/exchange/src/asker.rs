@@ -16,6 +16,7 @@ use sanku_federation_protocol::problem::ProblemKind;
 use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_federation_protocol::stream::{Event, Reader};
 use sanku_store::{Effect, key_name};
+use sanku_tlog::Hash;
 use sanku_values::DivisionCode;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -40,6 +41,8 @@ pub enum Progress {
 pub struct Asked {
     /// The question's id.
     pub id: StatementId,
+    /// The question itself.
+    pub question: VerifiedRun,
     /// The merged result.
     pub merged: Merged,
     /// Origins of logs whose runs it rests on, with the number of runs: unwitnessed until a cosignature that counts covers them.
@@ -135,8 +138,8 @@ impl<N: Network> Exchange<N> {
             .await?
             .run;
         progress(Progress::Asked(id, count));
-        self.go(run, Duration::from_millis(case.budget_ms), None, 1, &progress)
-            .await
+        let hop = self.hop(Duration::from_millis(case.budget_ms), None, 1);
+        self.go(run, hop, true, &progress).await
     }
 
     /// Asks an earlier question again: whoever has not answered, or could not search everything.
@@ -159,36 +162,34 @@ impl<N: Network> Exchange<N> {
             .get(&self.here())
             .map_or(1, |account| account.says.attempt)
             .saturating_add(1);
-        self.go(run, budget, Some(missing), attempt, &progress).await
+        self.go(run, self.hop(budget, Some(missing), attempt), false, &progress)
+            .await
     }
 
     /// The question's own run, and everything that is known of it.
     pub async fn known(&self, id: StatementId) -> Result<(VerifiedRun, Gathered), ExchangeError> {
-        let origin = self.store.origin().clone();
-        let said = self.store.said(&origin, id).await?;
+        let recalled = self.recall(id).await?;
+        Ok((recalled.run, recalled.known))
+    }
+
+    /// Everything that the store holds of a question of ours.
+    async fn recall(&self, id: StatementId) -> Result<Recalled, ExchangeError> {
+        let said = self.store.said(self.store.origin(), id).await?;
         let run = said.first().ok_or(ExchangeError::NoSuchQuestion)?.clone();
+        let time = run
+            .statements
+            .first()
+            .map_or_else(|| self.clock.now(), |statement| statement.entry.time);
         let trust = self.trust.load_full();
-        let asked = accept::judge(
-            self.here(),
-            run.clone(),
-            &Caller::Socket,
-            &trust,
-            run.statements
-                .first()
-                .map_or_else(|| self.clock.now(), |statement| statement.entry.time),
-        )?;
-        let Asking::Query(entry, _) = &asked.asking else {
-            return Err(ExchangeError::NoSuchQuestion);
-        };
-        let mut known = Gathered::new(asked.leaf, entry, asked.targets.clone());
-        let on_way = asked.tree.nodes().collect();
-        for run in said.into_iter().skip(1).filter(|run| !is_result(run)) {
-            let _ = known.insert(&run, &on_way);
+        let asked = accept::judge(self.here(), run.clone(), &Caller::Socket, &trust, time)?;
+        let mut recalled = Recalled::new(run, &asked)?;
+        for run in &said[1..] {
+            recalled.add(run, &asked);
         }
         for run in self.received(id).await? {
-            let _ = known.insert(&run, &on_way);
+            recalled.add(&run, &asked);
         }
-        Ok((run, known))
+        Ok(recalled)
     }
 
     /// Runs of other nodes about a question of ours, verified again.
@@ -229,6 +230,11 @@ impl<N: Network> Exchange<N> {
             .first()
             .map_or_else(|| self.clock.now(), |statement| statement.entry.time);
         let asked = accept::judge(self.here(), run.clone(), &Caller::Socket, &trust, time)?;
+        Ok(self.merged_of(&asked, known))
+    }
+
+    fn merged_of(&self, asked: &Accepted, known: &Gathered) -> Merged {
+        let trust = self.trust.load();
         let suspended: BTreeSet<_> = asked
             .targets
             .iter()
@@ -236,73 +242,85 @@ impl<N: Network> Exchange<N> {
             .filter(|target| trust.judge_member(*target) == Err(ProblemKind::Suspended))
             .collect();
         let ends = outcomes(self.here(), &asked.tree, &suspended, known);
-        Ok(merge(known, ends, &asked.registry))
+        merge(known, ends, &asked.registry)
     }
 
-    /// The one path, with this node's own socket as caller; then merge and result.
+    fn hop(&self, budget: Duration, only: Option<Vec<DivisionCode>>, attempt: u32) -> Hop {
+        Hop {
+            budget,
+            only,
+            attempt,
+            traceparent: crate::trace::current().to_string(),
+        }
+    }
+
+    /// The one path, with this node's own socket as caller; then merge and result. Of a new question everything is at hand;
+    /// of an older one the store is asked what it holds.
     async fn go(
         self: &Arc<Self>,
         run: VerifiedRun,
-        budget: Duration,
-        only: Option<Vec<DivisionCode>>,
-        attempt: u32,
+        hop: Hop,
+        new: bool,
         progress: &(impl Fn(Progress) + Send),
     ) -> Result<Asked, ExchangeError> {
         let began = Instant::now();
         let trust = self.trust.load_full();
         let asked = accept::judge(self.here(), run.clone(), &Caller::Socket, &trust, self.clock.now())?;
-        let hop = Hop {
-            budget,
-            only,
-            attempt,
-            traceparent: crate::trace::current().to_string(),
-        };
         let (sender, mut runs) = mpsc::channel(64);
-        let mut effects = Vec::new();
+        let mut heard = Vec::new();
         let caller = Caller::Socket;
-        let work = self.answer(&caller, &asked, None, &hop, began, sender);
+        let seat = if new {
+            Some(self.seat_of_new(&asked).await)
+        } else {
+            None
+        };
+        let work = self.answer(&caller, &asked, seat, &hop, began, sender);
         let hear = async {
             while let Some(run) = runs.recv().await {
-                let node = run.origin.node;
-                if node == self.here() {
-                    continue;
+                if run.origin.node != self.here() {
+                    progress(Progress::Heard(run.origin.node));
                 }
-                progress(Progress::Heard(node));
+                heard.push(run);
+            }
+        };
+        let (worked, ()) = tokio::join!(work, hear);
+        worked?;
+        let recalled = if new {
+            Recalled::new(run, &asked)?
+        } else {
+            self.recall(asked.id).await?
+        };
+        self.conclude(&asked, recalled, heard, new).await
+    }
+
+    /// Keeps what was received, merges everything that is known, logs the result.
+    async fn conclude(
+        &self,
+        asked: &Accepted,
+        mut recalled: Recalled,
+        heard: Vec<VerifiedRun>,
+        new: bool,
+    ) -> Result<Asked, ExchangeError> {
+        let mut effects = Vec::new();
+        for run in heard {
+            let ours = run.origin.node == self.here();
+            if new || !ours {
+                recalled.add(&run, asked);
+            }
+            if !ours {
                 effects.push(Effect::Received {
                     origin: asked.origin.clone(),
                     id: asked.id,
                     run: Box::new(run),
                 });
             }
-        };
-        let (worked, ()) = tokio::join!(work, hear);
-        worked?;
-        self.conclude(&asked, effects).await
-    }
-
-    /// Keeps what was received, merges everything that is known, logs the result.
-    async fn conclude(&self, asked: &Accepted, effects: Vec<Effect>) -> Result<Asked, ExchangeError> {
-        let (run, mut known) = self.known(asked.id).await?;
-        let on_way = asked.tree.nodes().collect();
-        for effect in &effects {
-            if let Effect::Received { run, .. } = effect
-                && let Err(unfit) = known.insert(run, &on_way)
-            {
-                tracing::warn!(node = %run.origin.node, %unfit, "a run contributes nothing");
-            }
         }
-        let merged = self.merged(&run, &known)?;
-        let said = self.store.said(&asked.origin, asked.id).await?;
-        let supersedes = said
-            .iter()
-            .flat_map(|run| &run.statements)
-            .rfind(|statement| matches!(statement.entry.said, Said::Result(_)))
-            .map(|statement| statement.leaf);
+        let merged = self.merged_of(asked, &recalled.known);
         let body = ResultBody {
             salt: Salt::generate()?,
-            merged: known.leaves().into_iter().collect(),
+            merged: recalled.known.leaves().into_iter().collect(),
             digest: merged.digest(),
-            supersedes,
+            supersedes: recalled.result,
         };
         let draft = Draft {
             id: StatementId::generate(self.clock.now()),
@@ -317,18 +335,54 @@ impl<N: Network> Exchange<N> {
         metrics::counter!("sanku_results_total", "complete" => complete).increment(1);
         tracing::info!(question = %asked.id, complete, "a question of ours has its result");
         let mut unwitnessed = std::collections::BTreeMap::new();
-        for origin in said
-            .iter()
-            .map(|run| run.origin.to_string())
-            .chain(self.received(asked.id).await?.iter().map(|run| run.origin.to_string()))
-        {
-            *unwitnessed.entry(origin).or_insert(0) += 1;
+        for (log, _, _) in &recalled.runs {
+            *unwitnessed.entry(log.clone()).or_insert(0) += 1;
         }
         Ok(Asked {
             id: asked.id,
+            question: recalled.run,
             merged,
             unwitnessed: unwitnessed.into_iter().collect(),
         })
+    }
+}
+
+/// What is known of a question of ours.
+struct Recalled {
+    run: VerifiedRun,
+    known: Gathered,
+    /// The newest result.
+    result: Option<Hash>,
+    /// Every run it rests on: log, first index, how many.
+    runs: BTreeSet<(String, u64, usize)>,
+}
+
+impl Recalled {
+    fn new(run: VerifiedRun, asked: &Accepted) -> Result<Self, ExchangeError> {
+        let Asking::Query(entry, _) = &asked.asking else {
+            return Err(ExchangeError::NoSuchQuestion);
+        };
+        let known = Gathered::new(asked.leaf, entry, asked.targets.clone());
+        let runs = BTreeSet::from([(run.origin.to_string(), run.first, run.statements.len())]);
+        Ok(Self {
+            run,
+            known,
+            result: None,
+            runs,
+        })
+    }
+
+    fn add(&mut self, run: &VerifiedRun, asked: &Accepted) {
+        self.runs
+            .insert((run.origin.to_string(), run.first, run.statements.len()));
+        if is_result(run) {
+            self.result = run.statements.last().map(|statement| statement.leaf).or(self.result);
+            return;
+        }
+        let on_way = asked.tree.nodes().collect();
+        if let Err(unfit) = self.known.insert(run, &on_way) {
+            tracing::warn!(node = %run.origin.node, %unfit, "a run contributes nothing");
+        }
     }
 }
 

@@ -61,6 +61,15 @@ impl<N: Network> Exchange<N> {
         self.seated(asked, place.lock_owned().await).await
     }
 
+    /// The place of a question that this node itself just made: nothing can have been said before.
+    pub(crate) async fn seat_of_new(&self, asked: &Accepted) -> Seat {
+        let place = self.seats.place((asked.origin.clone(), asked.id));
+        Seat {
+            said: Vec::new(),
+            guard: place.lock_owned().await,
+        }
+    }
+
     async fn seated(&self, asked: &Accepted, guard: OwnedMutexGuard<()>) -> Result<Seat, ExchangeError> {
         let said = match self.store.question(&asked.origin, asked.id).await? {
             None => Vec::new(),

@@ -164,28 +164,47 @@ impl<N: Network> Exchange<N> {
             let draft = account::draft(asked.leaf, &body, self.clock.now())?;
             self.append(asked, vec![draft], Vec::new()).await?;
         }
+        let alone = onward.is_empty();
+        let withdrawn = matches!(leave, Leave::Stop(Rule::MandateWithdrawn));
         let elsewhere = self.ask_neighbours(asked, hop, began, onward, &runs);
 
         let local = async {
-            let drafts = if wanted.contains(&here) || matches!(leave, Leave::Stop(_)) {
+            let mut drafts = if wanted.contains(&here) || matches!(leave, Leave::Stop(_)) {
                 self.say_here(asked, &leave, &said_before, began + hop.budget).await?
             } else {
                 Vec::new()
             };
+            let mut last = account::place(&said_before);
+            if alone {
+                // Nobody was asked: the account stands in the run of the answers.
+                let body = account::due(before.as_ref(), Vec::new(), Vec::new(), |_, _| false, hop)?;
+                let stands = before.as_ref().is_some_and(|before| account::same(before, &body));
+                let sendable = last.is_some_and(|place| !withdrawn || !discloses(&said_before[place]));
+                if !drafts.is_empty() || !stands || !sendable {
+                    drafts.push(account::draft(asked.leaf, &body, self.clock.now())?);
+                    last = None;
+                }
+            } else {
+                last = None;
+            }
             let said_now = self.say(asked, drafts).await?;
             // Whoever repeats the question now finds what was said.
             drop(guard);
-            let withdrawn = matches!(leave, Leave::Stop(Rule::MandateWithdrawn));
             let once_more = said_before
                 .iter()
-                .filter(|run| !only_accounts(run) && (!withdrawn || !discloses(run)));
-            for run in once_more.chain(&said_now) {
+                .enumerate()
+                .filter(|(place, run)| Some(*place) != last && !only_accounts(run) && (!withdrawn || !discloses(run)));
+            let at_last = last.map(|place| &said_before[place]);
+            for run in once_more.map(|(_, run)| run).chain(&said_now).chain(at_last) {
                 self.hand_over(caller, asked, run, &runs).await?;
             }
             Ok::<_, ExchangeError>(())
         };
         let (heard, local) = tokio::join!(elsewhere, local);
         local?;
+        if alone {
+            return Ok(());
+        }
 
         let (observed, rejected) =
             heard
@@ -202,13 +221,10 @@ impl<N: Network> Exchange<N> {
                 .is_some_and(|hop| neighbours.contains(&hop))
         };
         let body = account::due(before.as_ref(), observed, rejected, behind, hop)?;
-        let stored = before.is_some_and(|before| account::same(&before, &body));
-        let last = match said_before
-            .iter()
-            .rev()
-            .find(|run| only_accounts(run))
-            .filter(|_| stored)
-        {
+        let stored = account::place(&said_before)
+            .map(|place| &said_before[place])
+            .filter(|run| before.is_some_and(|before| account::same(&before, &body)) && only_accounts(run));
+        let last = match stored {
             Some(run) => run.clone(),
             None => {
                 let draft = account::draft(asked.leaf, &body, self.clock.now())?;

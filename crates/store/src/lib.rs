@@ -14,6 +14,7 @@ mod records;
 mod sealing;
 mod sequencer;
 mod standing;
+mod tiles;
 mod verify;
 
 use std::sync::Arc;
@@ -114,6 +115,7 @@ pub struct Store {
     origin: Origin,
     verifier: VerifierKey,
     jobs: tokio::sync::mpsc::Sender<sequencer::Job>,
+    tiles: Arc<tiles::Tiles>,
     held: Arc<AtomicBool>,
 }
 
@@ -156,6 +158,7 @@ impl Store {
             origin: origin.clone(),
             verifier,
             jobs,
+            tiles: Arc::default(),
             held: Arc::default(),
         };
         store.holds_what_it_signed().await?;

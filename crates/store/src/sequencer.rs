@@ -359,9 +359,13 @@ impl Sequencer {
             sqlx::query("UPDATE head SET size = $1, time = $2, checkpoint = $3").bind(size.cast_signed()).bind(now.millis()).bind(signed.to_string()).execute(&mut *tx).await?;
             tx.commit().await?;
 
-            let newest = Newest { text: signed.to_string(), checkpoint };
+            let signed_text = signed.to_string();
             let signed = Arc::new(signed);
-            let own = OwnKey(self.signing.verifier().clone());
+            let own = OwnKey {
+                key: self.signing.verifier().clone(),
+                fresh: Some((Arc::clone(&signed), checkpoint.clone())),
+            };
+            let newest = Newest { text: signed_text, checkpoint };
             let results = results.into_iter().map(|result| {
                 let (first, statements) = result?;
                 let count = statements.len() as u64;
