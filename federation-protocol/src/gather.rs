@@ -4,6 +4,7 @@
 //! statements change nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use sanku_catalogue::CategoryId;
 use sanku_tlog::Hash;
@@ -64,7 +65,7 @@ pub struct Gathered {
     /// Every target.
     pub targets: BTreeSet<DivisionCode>,
     /// The newest answer of each target about each subject.
-    pub answers: BTreeMap<(DivisionCode, u32), Word<AnswerBody>>,
+    pub answers: BTreeMap<(DivisionCode, u32), Word<Arc<AnswerBody>>>,
     /// The newest refusal of each node.
     pub refusals: BTreeMap<DivisionCode, Word<Rule>>,
     /// The newest account of each node.
@@ -99,7 +100,7 @@ impl Gathered {
             match &statement.entry.said {
                 Said::Answer(answer) => {
                     next.fits(answer.re)?;
-                    let says: AnswerBody = statement.body_as().map_err(|_| Unfit::Body)?;
+                    let says = statement.answer_body().map_err(|_| Unfit::Body)?;
                     let asked = says.categories.iter().map(|of| &of.category).eq(&self.categories);
                     if answer.subject >= self.subjects || !asked {
                         return Err(Unfit::NotAsked);

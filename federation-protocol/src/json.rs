@@ -3,10 +3,12 @@
 //! Refused: another beginning than `{` or end than `}`, invalid UTF-8, text that is not NFC, lone surrogates, repeated
 //! keys, depth over 16, floats and `-0`, integers of 2^53 and more. Unknown keys are refused by the types.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
 use sanku_values::INTEGER_BOUND;
+use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use unicode_normalization::is_nfc;
 
@@ -134,15 +136,44 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
         let deeper = self.deeper()?;
-        let mut keys = HashSet::new();
-        while let Some(key) = access.next_key::<String>()? {
+        // Our objects have few keys: looking through them costs less than hashing. Many go into a set.
+        let (mut few, mut many) = (Vec::new(), HashSet::new());
+        while let Some(Key(key)) = access.next_key()? {
             normal(&key)?;
-            if !keys.insert(key) {
+            if few.contains(&key) || !(few.len() < FEW || many.insert(key.clone())) {
                 return Err(A::Error::custom("repeated key"));
+            }
+            if few.len() < FEW {
+                few.push(key);
             }
             access.next_value_seed(Self(deeper))?;
         }
         Ok(())
+    }
+}
+
+/// Keys of one object that are looked through.
+const FEW: usize = 24;
+
+/// A key, borrowed from the line where it has no escapes.
+struct Key<'de>(Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Key<'de>;
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a key")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }
 
@@ -153,8 +184,6 @@ pub(crate) fn rises<T: Ord>(items: &[T]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-
     use super::*;
 
     #[derive(Debug, Deserialize)]
@@ -166,12 +195,20 @@ mod tests {
 
     #[test]
     fn what_the_protocol_forbids_is_refused() {
+        // Thirty keys, and one more that stands at `place` already.
+        let many = |place: usize| {
+            let keys: Vec<_> = (0..30).chain([place]).map(|key| format!("\"k{key}\":1")).collect();
+            format!("{{\"a\":{{{}}}}}", keys.join(","))
+        };
+        assert!(parse::<One>(many(30).as_bytes()).is_ok());
+        assert!(parse::<One>(many(3).as_bytes()).is_err());
         let deep = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
         assert!(parse::<One>(deep(15).as_bytes()).is_ok());
         for bad in [
             deep(16).as_str(),
             "{\"a\":1,\"a\":2}",
             "{\"a\":{\"b\":1,\"b\":1}}",
+            many(29).as_str(),
             "{\"a\":1,\"b\":1}",
             "{\"a\":1.0}",
             "{\"a\":1e3}",

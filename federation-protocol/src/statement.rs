@@ -1,11 +1,11 @@
 //! Statements and runs: what a node says and cannot take back, valid only with the proof that it stands in its log.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sanku_tlog::{Checkpoint, Hash, NoteError, SignedNote, VerifierKey, cut_run, leaf_hash, root_of_run};
 
-use crate::body::Body;
+use crate::body::{AnswerBody, Body};
 use crate::entry::Entry;
 use crate::json::NotALine;
 use crate::names::Origin;
@@ -24,7 +24,7 @@ pub enum BodyPart {
 }
 
 /// An entry with its body, not yet judged.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Statement {
     /// The entry's line, as received.
     pub line: Arc<[u8]>,
@@ -34,7 +34,18 @@ pub struct Statement {
     pub leaf: Hash,
     /// Its body.
     pub body: BodyPart,
+    /// An answer's body, once it was parsed: the entry binds it, so all copies share it.
+    answer: Arc<OnceLock<Arc<AnswerBody>>>,
 }
+
+/// Two are equal if their bytes are.
+impl PartialEq for Statement {
+    fn eq(&self, other: &Self) -> bool {
+        self.line == other.line && self.body == other.body
+    }
+}
+
+impl Eq for Statement {}
 
 /// Why a run does not hold (`bad_proof`), or its log is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +83,7 @@ impl Statement {
             entry: Entry::parse(line)?,
             leaf: leaf_hash(line),
             body,
+            answer: Arc::default(),
         })
     }
 
@@ -89,6 +101,20 @@ impl Statement {
             self.open_body()
                 .ok_or_else(|| NotALine::because("the body is sealed"))?,
         )
+    }
+}
+
+impl Statement {
+    /// The open body of an answer; parsed once, however often it is asked for.
+    ///
+    /// # Errors
+    /// As [`Statement::body_as`].
+    pub fn answer_body(&self) -> Result<Arc<AnswerBody>, NotALine> {
+        if let (Some(known), BodyPart::Open(_)) = (self.answer.get(), &self.body) {
+            return Ok(Arc::clone(known));
+        }
+        let body = Arc::new(self.body_as()?);
+        Ok(Arc::clone(self.answer.get_or_init(|| body)))
     }
 }
 

@@ -253,7 +253,9 @@ impl Drop for Alternative {
     fn drop(&mut self) {
         for (tier, _) in TIERS {
             let data = self.path(tier).display().to_string();
-            self.run("pg_ctl", &["-D", &data, "-m", "immediate", "-s", "stop"]);
+            if self.path(tier).join("postmaster.pid").exists() {
+                self.run("pg_ctl", &["-D", &data, "-m", "immediate", "-s", "stop"]);
+            }
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p sanku` (needs root or a `postgres` user, and Debian's `postgresql`). `SANKU_BENCH_SECONDS` (8) is the
 //! length of a measurement, `SANKU_BENCH_ROUNDS` (5) how often each is repeated, `SANKU_BENCH_PERSONS` (100000) how many
-//! people stand in each of the three databases, ten records each. Nothing is switched off to win.
+//! people stand in each of the three databases, ten records each. `SANKU_BENCH_PROFILE=1` runs ours alone at 32 clients, for a
+//! profiler beside it. Nothing is switched off to win.
 
 #![allow(
     clippy::unwrap_used,
@@ -68,6 +69,12 @@ fn main() {
     println!("machine: {}", machine());
     println!("{persons} persons, 10 records each at each of three tiers; {rounds} rounds of {seconds} s, alternating");
 
+    if setting("SANKU_BENCH_PROFILE", 0) == 1 {
+        let ours = Bench::start(persons, None);
+        println!("started: {}", ours.said);
+        println!("{}", range(&[ours.measure(32, seconds)]));
+        return;
+    }
     let alternative = Alternative::start(persons);
     println!("the alternative is up: three PostgreSQL clusters, postgres_fdw over mutual TLS, one durable audit row");
     let sqlite = Bench::start(persons, None);

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use sanku_federation_protocol::body::AnswerBody;
 use sanku_federation_protocol::entry::Said;
 use sanku_federation_protocol::names::{Origin, Rule, StatementId, Status};
 use sanku_federation_protocol::statement::VerifiedRun;
@@ -98,7 +97,7 @@ pub(crate) fn discloses(run: &VerifiedRun) -> bool {
 pub(crate) fn answered(said: &[VerifiedRun]) -> bool {
     let mut newest = BTreeMap::new();
     for statement in said.iter().flat_map(|run| &run.statements) {
-        if let (Said::Answer(answer), Ok(body)) = (&statement.entry.said, statement.body_as::<AnswerBody>()) {
+        if let (Said::Answer(answer), Ok(body)) = (&statement.entry.said, statement.answer_body()) {
             newest.insert(answer.subject, body);
         }
     }
