@@ -37,6 +37,36 @@ async fn one_household_is_looked_up_in_four_nodes() {
 }
 
 #[tokio::test]
+async fn a_leaf_says_its_answers_and_its_account_in_one_run() {
+    let federation = Federation::of(&ALL).await;
+    federation.hold(THERE, &HEAD, "鄂D1").await;
+    let before = federation.log_size(THERE).await;
+    let asked = federation.ask(HERE, federation.case()).await;
+    assert_eq!(outcome(&asked, THERE), Outcome::Answered);
+    let heard = federation.wires.heard(CITY, THERE);
+    assert_eq!(heard.len(), 1, "one run, one proof");
+    let entries = heard[0].0.lines().filter(|line| line.starts_with("E ")).count() as u64;
+    assert_eq!(entries, federation.log_size(THERE).await - before);
+    assert!(
+        heard[0]
+            .0
+            .lines()
+            .rfind(|line| line.starts_with("E "))
+            .unwrap()
+            .contains("\"kind\":\"account\"")
+    );
+    // Asked again, the same run comes: it ends with the account, and nothing new is logged.
+    let (run, _) = federation.node(HERE).known(asked.id).await.unwrap();
+    let size = federation.log_size(THERE).await;
+    let again = federation
+        .hand_in(CITY, THERE, write_run(&run).as_bytes())
+        .await
+        .unwrap();
+    assert_eq!(federation.log_size(THERE).await, size);
+    drop(again);
+}
+
+#[tokio::test]
 async fn a_node_asks_itself_by_the_same_path() {
     let federation = Federation::of(&ALL).await;
     federation.hold(HERE, &HEAD, "鄂D1").await;
