@@ -43,7 +43,7 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// 联查一个家庭 Look one household up in all databases
     #[command(
-        after_help = "例 Examples:\n  sanku --config node.toml query case.json\n  sanku --config node.toml query --again 019a…   再问未答的节点 ask again whoever has not answered"
+        after_help = "例 Examples:\n  sanku --config node.toml query case.json\n  sanku --config node.toml query --again 019a…   再问未答的节点 ask again whoever has not answered\n  sanku --config node.toml query case.json --wait  等到全部答复或到期 wait for late answers"
     )]
     Query(QueryArgs),
     /// 撤回授权书 Withdraw a mandate: from then on nobody may look this family up under it
@@ -139,6 +139,9 @@ pub(crate) struct QueryArgs {
     /// 再问一次此前的查询 Ask an earlier question again
     #[arg(long, value_name = "ID")]
     pub(crate) again: Option<String>,
+    /// 等待补答，直到完整或到期；每次变化即显示 Wait for late answers until it is complete or expires
+    #[arg(long)]
+    pub(crate) wait: bool,
     #[command(flatten)]
     pub(crate) json: JsonArg,
 }

@@ -1,6 +1,5 @@
 //! What this machine's own commands ask of the running node over its socket. Answers are lines of JSON.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -22,6 +21,7 @@ pub(crate) fn router(exchange: SharedExchange) -> Router {
     Router::new()
         .route("/query", post(query))
         .route("/again", post(again))
+        .route("/follow", post(follow))
         .route("/withdraw", post(withdraw))
         .route("/status", post(status))
         .layer(DefaultBodyLimit::max(4 << 20))
@@ -33,6 +33,12 @@ pub(crate) fn router(exchange: SharedExchange) -> Router {
 pub(crate) struct Again {
     pub(crate) id: StatementId,
     pub(crate) budget_ms: u64,
+}
+
+/// An earlier question is followed until it is complete or asked no more.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Follow {
+    pub(crate) id: StatementId,
 }
 
 /// A mandate is withdrawn.
@@ -65,6 +71,26 @@ async fn again(State(exchange): State<SharedExchange>, Json(again): Json<Again>)
             .ask_again(again.id, Duration::from_millis(again.budget_ms), progress)
             .await;
         conclude(&exchange, &sender, asked).await;
+    })
+}
+
+/// What is known now, then a line for each change as late answers join; ends with `end`. Whoever goes away ends it.
+async fn follow(State(exchange): State<SharedExchange>, Json(follow): Json<Follow>) -> Response {
+    lines(move |sender| async move {
+        let known = exchange.known(follow.id).await;
+        let subjects = known.ok().and_then(|(run, _)| result::subjects(&run));
+        let followed = exchange.follow(follow.id, |asked| {
+            let result = result::document(asked, subjects.as_ref(), &exchange.trust());
+            sender.try_send(json!({ "event": "changed", "result": result })).is_ok()
+        });
+        let line = tokio::select! {
+            end = followed => match end {
+                Ok(()) => json!({ "event": "end" }),
+                Err(error) => json!({ "event": "failed", "message": error.to_string() }),
+            },
+            () = sender.closed() => return,
+        };
+        let _ = sender.send(line).await;
     })
 }
 
@@ -148,5 +174,4 @@ async fn conclude(
     };
     // Whoever listened may have gone.
     let _ = sender.send(line).await;
-    let _ = Arc::strong_count(exchange);
 }

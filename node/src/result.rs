@@ -81,6 +81,7 @@ pub(crate) fn document(asked: &Asked, subjects: Option<&Vec<Subject>>, trust: &T
     json!({
         "query": asked.id,
         "complete": merged.complete,
+        "again": asked.again,
         "subjects": people,
         "outcomes": outcomes,
         "facts": facts,
@@ -175,6 +176,13 @@ pub(crate) fn tables(document: &Value) -> String {
         Some(true) => "完整：全部节点已答复全部类别 Complete: every node answered every category".to_owned(),
         _ => "不完整：见上表 Incomplete: see above".to_owned(),
     });
+    if !document["again"].is_null() {
+        out.push(format!(
+            "未答复的节点将自动再问，下次 {}；等待补答：sanku query --again {} --wait Whoever has not answered is asked again by itself; --wait waits for it",
+            text(&document["again"]),
+            text(&document["query"])
+        ));
+    }
     out.push(format!("查询编号 query {}", text(&document["query"])));
     out.join("\n")
 }

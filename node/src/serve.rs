@@ -81,6 +81,11 @@ pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> an
                 .await
         })
     };
+    let asking = {
+        let (exchange, stop) = (Arc::clone(&exchange), stop.clone());
+        // What it breaks off another process, or the next start, asks again when its lease ran out.
+        tokio::spawn(async move { stop.run_until_cancelled(exchange.keep_asking()).await })
+    };
     let looking = tokio::spawn(keep_looking(
         loaded.clone(),
         Arc::clone(&exchange),
@@ -96,7 +101,7 @@ pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> an
     tracing::info!("stopping");
     stop.cancel();
     let _ = tokio::time::timeout(Duration::from_secs(12), async {
-        tokio::join!(peer_port, own_port, looking)
+        tokio::join!(peer_port, own_port, looking, asking)
     })
     .await;
     let _ = std::fs::remove_file(&loaded.node.listen.socket);

@@ -9,6 +9,7 @@
 )]
 
 mod byzantine;
+mod late;
 mod rig;
 
 use std::os::unix::fs::PermissionsExt;

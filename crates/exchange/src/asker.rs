@@ -1,31 +1,28 @@
 //! The asker's side: a case becomes a question, goes the one path with this node's own socket as caller, and what comes
-//! back is merged and logged as a result.
+//! back is gathered. What it comes to stands in `result`.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sanku_catalogue::Catalogue;
-use sanku_federation_protocol::body::{Body, Mandate, Person, QueryBody, ResultBody, Salt, Subject};
-use sanku_federation_protocol::entry::{Draft, QueryEntry, ResultEntry, Said};
+use sanku_federation_protocol::body::{Body, Mandate, Person, QueryBody, Salt, Subject};
+use sanku_federation_protocol::entry::{Draft, QueryEntry, Said};
 use sanku_federation_protocol::gather::Gathered;
-use sanku_federation_protocol::merge::{Merged, merge};
+use sanku_federation_protocol::merge::Merged;
 use sanku_federation_protocol::names::StatementId;
-use sanku_federation_protocol::outcomes::outcomes;
-use sanku_federation_protocol::problem::ProblemKind;
 use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_federation_protocol::stream::{Event, Reader};
-use sanku_store::{Effect, key_name};
-use sanku_tlog::Hash;
-use sanku_values::DivisionCode;
+use sanku_store::{AskedKind, Effect, key_name};
+use sanku_values::{DivisionCode, Time};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::accept::{self, Accepted, Asking};
+use crate::accept;
 use crate::authorise::{Circumstances, stop};
 use crate::case::Case;
 use crate::network::{Hop, Network};
-use crate::{Caller, Exchange, ExchangeError};
+use crate::result::{missing, until_result};
+use crate::{Caller, Exchange, ExchangeError, queue};
 
 /// What the person sees while it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +42,8 @@ pub struct Asked {
     pub question: VerifiedRun,
     /// The merged result.
     pub merged: Merged,
+    /// When it is asked again by itself; nothing at its end.
+    pub again: Option<Time>,
     /// Origins of logs whose runs it rests on, with the number of runs: unwitnessed until a cosignature that counts covers them.
     pub unwitnessed: Vec<(String, usize)>,
 }
@@ -119,7 +118,7 @@ impl<N: Network> Exchange<N> {
         }
         let id = StatementId::generate(now);
         let line = body.line()?;
-        let expires = entry.expires;
+        let (expires, mandate) = (entry.expires, entry.mandate_id);
         let draft = Draft {
             id,
             said: Said::Query(entry),
@@ -132,64 +131,67 @@ impl<N: Network> Exchange<N> {
             leaf: None,
             expires,
         };
+        let budget = Duration::from_millis(case.budget_ms);
+        let queued = Effect::Asked {
+            id,
+            kind: AskedKind::Query,
+            mandate,
+            expires,
+            leased: now.plus(queue::lease(budget)),
+        };
         let run = self
             .store
-            .append(key_name(&origin, id), vec![draft], vec![effect])
+            .append(key_name(&origin, id), vec![draft], vec![effect, queued])
             .await?
             .run;
         progress(Progress::Asked(id, count));
-        let hop = self.hop(Duration::from_millis(case.budget_ms), None, 1);
-        self.go(run, hop, true, &progress).await
+        self.go(run, self.hop(budget, None, 1), true, &progress).await
     }
 
-    /// Asks an earlier question again: whoever has not answered, or could not search everything.
+    /// Asks an earlier question again: whoever has not answered, or could not search everything. Nobody is asked when nothing
+    /// is missing, or the question has expired. Waits while the queue asks it.
     pub async fn ask_again(
         self: &Arc<Self>,
         id: StatementId,
         budget: Duration,
         progress: impl Fn(Progress) + Send,
     ) -> Result<Asked, ExchangeError> {
+        let (_, known) = self.known(id).await?;
+        let attempt = match self.claim_by_hand(id, budget).await? {
+            Some(claimed) => claimed.attempt,
+            None => known
+                .accounts
+                .get(&self.here())
+                .map_or(1, |account| account.says.attempt)
+                .saturating_add(1),
+        };
+        self.ask_missing(id, budget, attempt, &progress).await
+    }
+
+    /// Asks for what is missing, and says what is known then.
+    pub(crate) async fn ask_missing(
+        self: &Arc<Self>,
+        id: StatementId,
+        budget: Duration,
+        attempt: u32,
+        progress: &(impl Fn(Progress) + Send),
+    ) -> Result<Asked, ExchangeError> {
         let (run, known) = self.known(id).await?;
-        let missing: Vec<_> = known
-            .targets
-            .iter()
-            .copied()
-            .filter(|target| !settled(&known, *target))
-            .collect();
+        let missing = missing(&known, &self.merged(&run, &known)?);
         progress(Progress::Asked(id, missing.len()));
-        let attempt = known
-            .accounts
-            .get(&self.here())
-            .map_or(1, |account| account.says.attempt)
-            .saturating_add(1);
-        self.go(run, self.hop(budget, Some(missing), attempt), false, &progress)
+        if missing.is_empty() || self.clock.now() >= known.expires {
+            self.store.ask_again_at(id, None).await?;
+            return self.known_now(id).await;
+        }
+        self.go(run, self.hop(budget, Some(missing), attempt), false, progress)
             .await
     }
 
-    /// The question's own run, and everything that is known of it.
+    /// The question's own run, and everything that is known of it as of its newest result.
     pub async fn known(&self, id: StatementId) -> Result<(VerifiedRun, Gathered), ExchangeError> {
-        let recalled = self.recall(id).await?;
-        Ok((recalled.run, recalled.known))
-    }
-
-    /// Everything that the store holds of a question of ours.
-    async fn recall(&self, id: StatementId) -> Result<Recalled, ExchangeError> {
         let said = self.store.said(self.store.origin(), id).await?;
-        let run = said.first().ok_or(ExchangeError::NoSuchQuestion)?.clone();
-        let time = run
-            .statements
-            .first()
-            .map_or_else(|| self.clock.now(), |statement| statement.entry.time);
-        let trust = self.trust.load_full();
-        let asked = accept::judge(self.here(), run.clone(), &Caller::Socket, &trust, time)?;
-        let mut recalled = Recalled::new(run, &asked)?;
-        for run in &said[1..] {
-            recalled.add(run, &asked);
-        }
-        for run in self.received(id).await? {
-            recalled.add(&run, &asked);
-        }
-        Ok(recalled)
+        let recalled = self.recall(id, &until_result(said)).await?;
+        Ok((recalled.run, recalled.known))
     }
 
     /// Runs of other nodes about a question of ours, verified again.
@@ -211,38 +213,22 @@ impl<N: Network> Exchange<N> {
         Ok(runs)
     }
 
-    /// Everything a question's evidence holds: this node's runs in order, then what it received.
+    /// Everything a question's evidence holds as of its newest result: this node's runs in order, then what it received.
     pub async fn evidence(
         &self,
         id: StatementId,
     ) -> Result<(Vec<VerifiedRun>, Vec<VerifiedRun>, Merged), ExchangeError> {
-        let said = self.store.said(self.store.origin(), id).await?;
-        let received = self.received(id).await?;
-        let (run, known) = self.known(id).await?;
-        let merged = self.merged(&run, &known)?;
-        Ok((said, received, merged))
-    }
-
-    fn merged(&self, run: &VerifiedRun, known: &Gathered) -> Result<Merged, ExchangeError> {
-        let trust = self.trust.load_full();
-        let time = run
-            .statements
-            .first()
-            .map_or_else(|| self.clock.now(), |statement| statement.entry.time);
-        let asked = accept::judge(self.here(), run.clone(), &Caller::Socket, &trust, time)?;
-        Ok(self.merged_of(&asked, known))
-    }
-
-    fn merged_of(&self, asked: &Accepted, known: &Gathered) -> Merged {
-        let trust = self.trust.load();
-        let suspended: BTreeSet<_> = asked
-            .targets
-            .iter()
-            .copied()
-            .filter(|target| trust.judge_member(*target) == Err(ProblemKind::Suspended))
-            .collect();
-        let ends = outcomes(self.here(), &asked.tree, &suspended, known);
-        merge(known, ends, &asked.registry)
+        loop {
+            let said = until_result(self.store.said(self.store.origin(), id).await?);
+            let received = self.received(id).await?;
+            let (run, known) = self.known(id).await?;
+            // A result that came meanwhile rests on more than was read before it.
+            let now = until_result(self.store.said(self.store.origin(), id).await?);
+            if now.len() == said.len() {
+                let merged = self.merged(&run, &known)?;
+                return Ok((said, received, merged));
+            }
+        }
     }
 
     fn hop(&self, budget: Duration, only: Option<Vec<DivisionCode>>, attempt: u32) -> Hop {
@@ -265,7 +251,7 @@ impl<N: Network> Exchange<N> {
     ) -> Result<Asked, ExchangeError> {
         let began = Instant::now();
         let trust = self.trust.load_full();
-        let asked = accept::judge(self.here(), run.clone(), &Caller::Socket, &trust, self.clock.now())?;
+        let asked = accept::judge(self.here(), run, &Caller::Socket, &trust, self.clock.now())?;
         let (sender, mut runs) = mpsc::channel(64);
         let mut heard = Vec::new();
         let caller = Caller::Socket;
@@ -285,125 +271,6 @@ impl<N: Network> Exchange<N> {
         };
         let (worked, ()) = tokio::join!(work, hear);
         worked?;
-        let recalled = if new {
-            Recalled::new(run, &asked)?
-        } else {
-            self.recall(asked.id).await?
-        };
-        self.conclude(&asked, recalled, heard, new).await
+        self.conclude(&asked, heard, new, hop.attempt).await
     }
-
-    /// Keeps what was received, merges everything that is known, logs the result.
-    async fn conclude(
-        &self,
-        asked: &Accepted,
-        mut recalled: Recalled,
-        heard: Vec<VerifiedRun>,
-        new: bool,
-    ) -> Result<Asked, ExchangeError> {
-        let mut effects = Vec::new();
-        for run in heard {
-            let ours = run.origin.node == self.here();
-            if new || !ours {
-                recalled.add(&run, asked);
-            }
-            if !ours {
-                effects.push(Effect::Received {
-                    origin: asked.origin.clone(),
-                    id: asked.id,
-                    run: Box::new(run),
-                });
-            }
-        }
-        let merged = self.merged_of(asked, &recalled.known);
-        let body = ResultBody {
-            salt: Salt::generate()?,
-            merged: recalled.known.leaves().into_iter().collect(),
-            digest: merged.digest(),
-            supersedes: recalled.result,
-        };
-        let draft = Draft {
-            id: StatementId::generate(self.clock.now()),
-            said: Said::Result(ResultEntry {
-                re: asked.leaf,
-                complete: merged.complete,
-            }),
-            body: body.line()?,
-        };
-        self.append(asked, vec![draft], effects).await?;
-        let complete = if merged.complete { "true" } else { "false" };
-        metrics::counter!("sanku_results_total", "complete" => complete).increment(1);
-        tracing::info!(question = %asked.id, complete, "a question of ours has its result");
-        let mut unwitnessed = std::collections::BTreeMap::new();
-        for (log, _, _) in &recalled.runs {
-            *unwitnessed.entry(log.clone()).or_insert(0) += 1;
-        }
-        Ok(Asked {
-            id: asked.id,
-            question: recalled.run,
-            merged,
-            unwitnessed: unwitnessed.into_iter().collect(),
-        })
-    }
-}
-
-/// What is known of a question of ours.
-struct Recalled {
-    run: VerifiedRun,
-    known: Gathered,
-    /// The newest result.
-    result: Option<Hash>,
-    /// Every run it rests on: log, first index, how many.
-    runs: BTreeSet<(String, u64, usize)>,
-}
-
-impl Recalled {
-    fn new(run: VerifiedRun, asked: &Accepted) -> Result<Self, ExchangeError> {
-        let Asking::Query(entry, _) = &asked.asking else {
-            return Err(ExchangeError::NoSuchQuestion);
-        };
-        let known = Gathered::new(asked.leaf, entry, asked.targets.clone());
-        let runs = BTreeSet::from([(run.origin.to_string(), run.first, run.statements.len())]);
-        Ok(Self {
-            run,
-            known,
-            result: None,
-            runs,
-        })
-    }
-
-    fn add(&mut self, run: &VerifiedRun, asked: &Accepted) {
-        self.runs
-            .insert((run.origin.to_string(), run.first, run.statements.len()));
-        if is_result(run) {
-            self.result = run.statements.last().map(|statement| statement.leaf).or(self.result);
-            return;
-        }
-        let on_way = asked.tree.nodes().collect();
-        if let Err(unfit) = self.known.insert(run, &on_way) {
-            tracing::warn!(node = %run.origin.node, %unfit, "a run contributes nothing");
-        }
-    }
-}
-
-/// Whether a target need not be asked again: it refused, or answered everything.
-fn settled(known: &Gathered, target: DivisionCode) -> bool {
-    use sanku_federation_protocol::names::Status;
-    if known.refusals.contains_key(&target) {
-        return true;
-    }
-    (0..known.subjects).all(|subject| {
-        known.answers.get(&(target, subject)).is_some_and(|word| {
-            word.says
-                .categories
-                .iter()
-                .all(|answer| answer.status != Status::Unavailable)
-        })
-    })
-}
-
-fn is_result(run: &VerifiedRun) -> bool {
-    run.statements
-        .iter()
-        .all(|statement| matches!(statement.entry.said, Said::Result(_)))
 }

@@ -1,7 +1,7 @@
 //! The engine: the way of a question through a node, and the spreading of notes.
 //!
 //! `question` is the path, read from top to bottom; `accept`, `once`, `authorise`, `search`, `neighbours` and `account` are
-//! its steps; `asker` and `withdraw` are the side of the person who asks. Knows no HTTP and no SQL: the network comes in as a trait.
+//! its steps; `asker`, `result` and `withdraw` are the side of the person who asks, `queue` asks again by itself. Knows no HTTP and no SQL: the network comes in as a trait.
 
 mod accept;
 mod account;
@@ -9,10 +9,13 @@ mod asker;
 pub mod authorise;
 pub mod case;
 pub mod clock;
+mod follow;
 mod neighbours;
 pub mod network;
 mod once;
 mod question;
+mod queue;
+mod result;
 mod search;
 mod spreading;
 pub mod standing;
@@ -51,7 +54,7 @@ pub enum Caller {
 pub enum ExchangeError {
     /// The database.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// What was to be said cannot be.
     #[error(transparent)]
     Line(#[from] NotALine),
@@ -82,6 +85,16 @@ pub enum ExchangeError {
     /// No question of this node rests on such a mandate.
     #[error("没有以此授权书提出的查询 no question of this node rests on such a mandate")]
     NoSuchMandate,
+}
+
+impl From<StoreError> for ExchangeError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            // Another process wrote other bytes under the id since this one looked.
+            StoreError::Different => Self::Conflict,
+            error => Self::Store(error),
+        }
+    }
 }
 
 impl From<Problem> for ExchangeError {
@@ -128,6 +141,9 @@ pub struct Exchange<N> {
     sealing: SealingKey,
     clock: Arc<dyn Clock>,
     seats: once::Seats,
+    conclusions: once::Seats,
+    changes: tokio::sync::watch::Sender<u64>,
+    queue: queue::Bell,
     note_turn: tokio::sync::Mutex<()>,
     fruitless: std::sync::Mutex<HashMap<DivisionCode, Instant>>,
     readings: clock::Readings,
@@ -154,6 +170,9 @@ impl<N: Network> Exchange<N> {
             sealing,
             clock,
             seats: once::Seats::default(),
+            conclusions: once::Seats::default(),
+            changes: tokio::sync::watch::Sender::default(),
+            queue: queue::Bell::default(),
             note_turn: tokio::sync::Mutex::new(()),
             fruitless: std::sync::Mutex::default(),
             readings: clock::Readings::default(),

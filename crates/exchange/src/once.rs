@@ -26,7 +26,8 @@ pub(crate) struct Seat {
 }
 
 impl Seats {
-    fn place(&self, key: Key) -> Arc<tokio::sync::Mutex<()>> {
+    /// The lock of one question, which lasts while somebody holds it.
+    pub(crate) fn place(&self, key: Key) -> Arc<tokio::sync::Mutex<()>> {
         let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seats.retain(|_, seat| seat.strong_count() > 0);
         let held = seats.get(&key).and_then(Weak::upgrade);

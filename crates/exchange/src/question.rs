@@ -18,7 +18,7 @@ use sanku_federation_protocol::trace::Trace;
 use sanku_federation_protocol::trust::Trust;
 use sanku_store::{Effect, StoreError, key_name};
 use sanku_values::DivisionCode;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::accept::{self, Accepted, Asking};
@@ -64,12 +64,14 @@ impl<N: Network> Exchange<N> {
             .map_err(|error| error.problem().of(self.here()))?;
         let (runs, mut said) = mpsc::channel(WAITING);
         let (lines, response) = mpsc::channel(WAITING);
+        let (start, started) = oneshot::channel();
         let node = Arc::clone(self);
         // A client that goes away cancels what is still asked for it; what was said by then is in the log.
         let answering = async move {
             let work = node.answer(&caller, &asked, seat, &hop, began, runs);
             tokio::pin!(work);
             let mut done = None;
+            let mut start = Some(start);
             let mut alive = tokio::time::interval_at(Instant::now() + HEARTBEAT_EVERY, HEARTBEAT_EVERY);
             loop {
                 let line = tokio::select! {
@@ -82,6 +84,7 @@ impl<N: Network> Exchange<N> {
                     () = lines.closed() => return,
                     _ = alive.tick() => Bytes::from_static(HEARTBEAT.as_bytes()),
                 };
+                start.take().map(|start| start.send(Ok(())));
                 if lines.send(line).await.is_err() {
                     return;
                 }
@@ -89,13 +92,18 @@ impl<N: Network> Exchange<N> {
             if let Some(Err(error)) = done {
                 tracing::error!(%error, "a question could not be answered to its end");
                 let problem = error.problem().of(node.here()).in_trace(&trace);
-                let _ = lines.send(Bytes::from(write_problem(&problem))).await;
+                match start.take() {
+                    Some(start) => drop(start.send(Err(problem))),
+                    None => drop(lines.send(Bytes::from(write_problem(&problem))).await),
+                }
             } else {
                 let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 tracing::info!(peer = %from, asker = %asked.asker(), question = %asked.id, milliseconds, "a question was answered");
             }
         };
         tokio::spawn(crate::trace::within(trace, answering));
+        // What fails before anything was said is a problem with its own status, not a response that breaks off.
+        started.await.unwrap_or(Ok(()))?;
         Ok(response)
     }
 
@@ -235,7 +243,7 @@ impl<N: Network> Exchange<N> {
     }
 
     /// This node's decision about a question. Withdrawals need none: they are the asker's own.
-    async fn leave(&self, asked: &Accepted) -> Result<Leave, ExchangeError> {
+    pub(crate) async fn leave(&self, asked: &Accepted) -> Result<Leave, ExchangeError> {
         let Asking::Query(entry, body) = &asked.asking else {
             return Ok(Leave::Refuse(Rule::Purpose));
         };

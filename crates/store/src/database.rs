@@ -40,7 +40,7 @@ impl Database {
                 .acquire_timeout(Duration::from_secs(10))
                 .connect_with(options)
                 .await?;
-            migrator(include_str!("../migrations/0001.postgres.sql"))
+            migrator(&POSTGRES)
                 .run(&pool)
                 .await
                 .map_err(|error| StoreError::Schema(error.to_string()))?;
@@ -110,7 +110,7 @@ async fn open_sqlite(options: SqliteConnectOptions, connections: u32) -> Result<
         .connect_with(options)
         .await
         .map_err(Unopened::Connection)?;
-    let migrated = migrator(include_str!("../migrations/0001.sqlite.sql")).run(&pool).await;
+    let migrated = migrator(&SQLITE).run(&pool).await;
     if migrated.is_err() {
         pool.close().await;
     }
@@ -130,13 +130,21 @@ fn lost_a_race(error: &Unopened) -> bool {
         .is_some_and(|error| error.code().is_some_and(|code| busy(&code)) || error.message().contains("already exists"))
 }
 
-fn migrator(first: &'static str) -> Migrator {
-    let sql = AssertSqlSafe(first).into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        Cow::Borrowed("first"),
-        MigrationType::Simple,
-        sql,
-        false,
-    )])
+/// The schema's steps, the same for both.
+const NAMES: [&str; 2] = ["first", "queue"];
+const SQLITE: [&str; 2] = [
+    include_str!("../migrations/0001.sqlite.sql"),
+    include_str!("../migrations/0002.sqlite.sql"),
+];
+const POSTGRES: [&str; 2] = [
+    include_str!("../migrations/0001.postgres.sql"),
+    include_str!("../migrations/0002.postgres.sql"),
+];
+
+fn migrator(steps: &[&'static str; 2]) -> Migrator {
+    let steps = (1..).zip(NAMES).zip(steps).map(|((number, name), sql)| {
+        let sql = AssertSqlSafe(*sql).into_sql_str();
+        Migration::new(number, Cow::Borrowed(name), MigrationType::Simple, sql, false)
+    });
+    Migrator::with_migrations(steps.collect())
 }

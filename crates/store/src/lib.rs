@@ -4,12 +4,13 @@
 //!
 //! Limits. Before it signs, a process checks that the database extends the newest checkpoint that it committed itself since
 //! it started; a database put back to an older state while no process ran is whole in itself, and only a neighbour's memory
-//! tells. Questions are remembered for good, not until 15 minutes after they expire. An import is one transaction under the
+//! tells. An import is one transaction under the
 //! head's lock: while a large one is written, the log waits.
 
 mod database;
 mod log;
 mod questions;
+mod queue;
 mod records;
 mod sealing;
 mod sequencer;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 pub use questions::{Remembered, key_name};
+pub use queue::{AskedKind, Claim, Claimed};
 pub use records::{Found, ImportRow, ImportRows, StoredImport, StoredRecord};
 use sanku_federation_protocol::names::Origin;
 use sanku_tlog::{Checkpoint, SigningKey, VerifierKey, empty_root};
@@ -116,6 +118,8 @@ pub struct Store {
     verifier: VerifierKey,
     jobs: tokio::sync::mpsc::Sender<sequencer::Job>,
     tiles: Arc<tiles::Tiles>,
+    /// This process among those that share the database.
+    process: Arc<str>,
     held: Arc<AtomicBool>,
 }
 
@@ -151,6 +155,7 @@ impl Store {
         if number != i64::from(origin.number) {
             return Err(StoreError::Recovering("the database holds another log"));
         }
+        let process: Arc<str> = format!("{:032x}", fastrand::u128(..)).into();
         let (jobs, receiver) = tokio::sync::mpsc::channel(1024);
         let store = Self {
             database: database.clone(),
@@ -159,6 +164,7 @@ impl Store {
             verifier,
             jobs,
             tiles: Arc::default(),
+            process: Arc::clone(&process),
             held: Arc::default(),
         };
         store.holds_what_it_signed().await?;
@@ -169,6 +175,7 @@ impl Store {
                 origin,
                 signing,
                 clock,
+                process,
             }
             .run(receiver),
         );

@@ -51,6 +51,37 @@ impl Store {
         Ok(runs)
     }
 
+    /// When a question that is remembered expires.
+    pub async fn expires(&self, origin: &Origin, id: StatementId) -> Result<Option<Time>, StoreError> {
+        let expires: Option<i64> = on!(&self.database, pool => sqlx::query("SELECT expires FROM questions WHERE origin = $1 AND id = $2")
+            .bind(origin.to_string()).bind(id.to_string()).fetch_optional(pool).await?.map(|row| row.try_get(0)).transpose()?);
+        Ok(expires.map(Time::from_millis))
+    }
+
+    /// Where the newest run stands that this node said about a question.
+    pub async fn newest_said(&self, origin: &Origin, id: StatementId) -> Result<Option<u64>, StoreError> {
+        let first: Option<i64> = on!(&self.database, pool => sqlx::query("SELECT MAX(first) FROM said WHERE origin = $1 AND id = $2 AND number = $3")
+            .bind(origin.to_string()).bind(id.to_string()).bind(i64::from(self.origin.number)).fetch_one(pool).await?.try_get(0)?);
+        Ok(first.map(i64::unsigned_abs))
+    }
+
+    /// Keeps other nodes' runs about something of this node's own, sealed under its key.
+    pub async fn keep(&self, origin: &Origin, id: StatementId, runs: &[VerifiedRun]) -> Result<(), StoreError> {
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let key = self.data_key(&key_name(origin, id)).await?;
+        for run in runs {
+            let wire = sanku_federation_protocol::stream::write_run(run);
+            let count = i64::try_from(run.statements.len()).unwrap_or(i64::MAX);
+            let place = format!("received {origin} {id} {} {} {count}", run.origin, run.first);
+            let sealed = key.seal(place.as_bytes(), wire.as_bytes())?;
+            on!(&self.database, pool => sqlx::query("INSERT INTO received (origin, id, log, first, count, wire) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING")
+                .bind(origin.to_string()).bind(id.to_string()).bind(run.origin.to_string()).bind(run.first.cast_signed()).bind(count).bind(sealed).execute(pool).await.map(drop))?;
+        }
+        Ok(())
+    }
+
     /// Other nodes' runs about a question of this node, as lines of a stream.
     pub async fn received(&self, origin: &Origin, id: StatementId) -> Result<Vec<Vec<u8>>, StoreError> {
         let rows: Result<Vec<ReceivedRow>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT log, first, count, wire FROM received WHERE origin = $1 AND id = $2 ORDER BY log, first, count")
@@ -75,15 +106,6 @@ impl Store {
         let until: Option<i64> = on!(&self.database, pool => sqlx::query("SELECT until FROM withdrawals WHERE asker = $1 AND mandate = $2")
             .bind(i64::from(asker.number())).bind(mandate.to_string()).fetch_optional(pool).await?.map(|row| row.try_get(0)).transpose()?);
         Ok(until.is_some_and(|until| now.millis() <= until))
-    }
-
-    /// The ids of this node's own questions, newest first.
-    pub async fn own_questions(&self) -> Result<Vec<StatementId>, StoreError> {
-        let ids: Result<Vec<String>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT id FROM questions WHERE origin = $1 ORDER BY id DESC LIMIT 10000")
-            .bind(self.origin.to_string()).fetch_all(pool).await?.iter().map(|row| row.try_get(0)).collect());
-        ids?.into_iter()
-            .map(|id| id.parse().map_err(|_| StoreError::Corrupt("a question")))
-            .collect()
     }
 
     /// Keeps a note.

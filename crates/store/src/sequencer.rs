@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::database::{Database, on};
 use crate::log::{OwnKey, frontier_nodes, hash_of_row, held, node_of, place, place_of};
+use crate::queue::AskedKind;
 use crate::records::ImportRows;
 use crate::sealing::StorageKeys;
 use crate::{Store, StoreError};
@@ -56,6 +57,26 @@ pub enum Effect {
         mandate: StatementId,
         /// Until the mandate's end.
         until: Time,
+    },
+    /// These statements are a question or a withdrawal of this node's own: it is being asked now, and again until it is settled.
+    Asked {
+        /// Its id.
+        id: StatementId,
+        /// What it is.
+        kind: AskedKind,
+        /// The mandate it rests on, or withdraws.
+        mandate: StatementId,
+        /// Nothing is asked from then on.
+        expires: Time,
+        /// Until then this process asks it.
+        leased: Time,
+    },
+    /// What was asked is asked again then, or came to its end.
+    AskAgain {
+        /// Its id.
+        id: StatementId,
+        /// When; nothing at its end.
+        due: Option<Time>,
     },
     /// Records come in.
     Import(Box<ImportRows>),
@@ -133,6 +154,7 @@ pub(crate) struct Sequencer {
     pub(crate) origin: Origin,
     pub(crate) signing: SigningKey,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) process: Arc<str>,
 }
 
 impl Sequencer {
@@ -312,6 +334,18 @@ impl Sequencer {
                         Effect::Withdrawn { asker, mandate, until } => {
                             sqlx::query("INSERT INTO withdrawals (asker, mandate, until) VALUES ($1, $2, $3) ON CONFLICT (asker, mandate) DO UPDATE SET until = excluded.until WHERE excluded.until > withdrawals.until")
                                 .bind(i64::from(asker.number())).bind(mandate.to_string()).bind(until.millis()).execute(&mut *tx).await?;
+                            if *asker == self.origin.node {
+                                sqlx::query("UPDATE asked SET due = NULL WHERE mandate = $1 AND kind = 'query'").bind(mandate.to_string()).execute(&mut *tx).await?;
+                            }
+                        }
+                        Effect::Asked { id, kind, mandate, expires, leased } => {
+                            sqlx::query("INSERT INTO asked (origin, id, kind, mandate, expires, attempt, due, holder, leased) VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8)")
+                                .bind(self.origin.to_string()).bind(id.to_string()).bind(kind.as_str()).bind(mandate.to_string()).bind(expires.millis())
+                                .bind(now.millis()).bind(&*self.process).bind(leased.millis()).execute(&mut *tx).await?;
+                        }
+                        Effect::AskAgain { id, due } => {
+                            sqlx::query("UPDATE asked SET due = $1, leased = 0 WHERE origin = $2 AND id = $3")
+                                .bind(due.map(Time::millis)).bind(self.origin.to_string()).bind(id.to_string()).execute(&mut *tx).await?;
                         }
                         Effect::Import(import) => {
                             let next: i64 = sqlx::query("SELECT COALESCE(MAX(number), 0) + 1 FROM imports").fetch_one(&mut *tx).await?.try_get(0)?;

@@ -48,11 +48,6 @@ impl Store {
         Ok(Some(entry.time))
     }
 
-    /// Own questions that wait to be asked again; nothing where no queue is kept.
-    pub async fn waiting(&self) -> Result<Option<u64>, StoreError> {
-        Ok(None)
-    }
-
     /// While it is held the log takes nothing: every append ends with [`StoreError::Clock`].
     pub fn hold(&self, held: bool) {
         self.held.store(held, Ordering::SeqCst);

@@ -11,18 +11,21 @@
 mod postgres;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sanku_catalogue::{Catalogue, CategoryId, Value};
 use sanku_federation_protocol::body::{ActBody, Body, Salt};
 use sanku_federation_protocol::entry::{ActEntry, Draft, Said};
 use sanku_federation_protocol::names::{Origin, StatementId};
-use sanku_store::{Effect, ImportRow, ImportRows, StorageKeys, Store, StoreError, key_name};
+use sanku_store::{AskedKind, Claim, Claimed, Effect, ImportRow, ImportRows, StorageKeys, Store, StoreError, key_name};
 use sanku_tlog::{Hash, KeyType, SigningKey};
 use sanku_values::{Date, FixedClock, IdentityNumber, PersonName, Time};
 use sqlx::Connection;
 
 const NUMBER: &str = "11010519491231002X";
 const NAME: &str = "金丝雀";
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn now() -> Time {
     "2026-11-24T08:00:00.000Z".parse().unwrap()
@@ -103,7 +106,104 @@ async fn suite(url: &str) {
     a_withdrawal_is_remembered_until_the_mandate_ends(url).await;
     a_row_under_another_number_is_not_served(url).await;
     the_tables_refuse_update_and_delete(url).await;
+    what_is_due_is_claimed_once(url).await;
+    a_lease_runs_out_and_an_end_is_an_end(url).await;
     its_standing_is_counted_and_a_held_log_takes_nothing(url).await;
+}
+
+/// Something of this node's own comes into the queue, leased to nobody.
+async fn queued(store: &Store, kind: AskedKind, mandate: StatementId) -> StatementId {
+    let id = StatementId::generate(now());
+    let effects = vec![
+        Effect::Said {
+            origin: origin(),
+            id,
+            leaf: None,
+            expires: now().plus(DAY),
+        },
+        Effect::Asked {
+            id,
+            kind,
+            mandate,
+            expires: now().plus(DAY),
+            leased: now(),
+        },
+    ];
+    store
+        .append(key_name(&origin(), id), vec![act("asked")], effects)
+        .await
+        .unwrap();
+    id
+}
+
+async fn what_is_due_is_claimed_once(url: &str) {
+    let (one, other) = (open(url).await, open(url).await);
+    let mandate = StatementId::generate(now());
+    for _ in 0..40 {
+        queued(&one, AskedKind::Query, mandate).await;
+    }
+    assert_eq!(one.waiting().await.unwrap(), Some(40));
+    let claims = (0..16).map(|place| {
+        let store = if place % 2 == 0 { one.clone() } else { other.clone() };
+        tokio::spawn(async move { store.claim(now(), HOUR, 5).await.unwrap() })
+    });
+    let mut claimed = Vec::new();
+    for claim in claims.collect::<Vec<_>>() {
+        claimed.extend(claim.await.unwrap());
+    }
+    // Of rows that somebody else holds at that moment some may be passed over: they are due still.
+    claimed.extend(one.claim(now(), HOUR, 40).await.unwrap());
+    assert!(
+        claimed
+            .iter()
+            .all(|claimed| claimed.attempt == 2 && claimed.kind == AskedKind::Query)
+    );
+    let mut ids: Vec<_> = claimed.iter().map(|claimed| claimed.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((claimed.len(), ids.len()), (40, 40), "each once");
+    assert_eq!(other.claim(now(), HOUR, 40).await.unwrap(), []);
+    let withdrawn = Effect::Withdrawn {
+        asker: origin().node,
+        mandate,
+        until: now().plus(DAY),
+    };
+    one.append("acts".to_owned(), vec![act("withdrawn")], vec![withdrawn])
+        .await
+        .unwrap();
+    assert_eq!(
+        other.waiting().await.unwrap(),
+        Some(0),
+        "a withdrawal ends the questions of its mandate"
+    );
+    assert!(other.own_of_mandate(mandate).await.unwrap().len() >= 40);
+}
+
+async fn a_lease_runs_out_and_an_end_is_an_end(url: &str) {
+    let store = open(url).await;
+    let id = queued(&store, AskedKind::Withdrawal, StatementId::generate(now())).await;
+    let claimed = |claim| matches!(claim, Claim::Ours(Claimed { attempt, .. }) if attempt > 1);
+    assert!(claimed(store.claim_one(id, now(), HOUR).await.unwrap()));
+    assert_eq!(store.claim_one(id, now(), HOUR).await.unwrap(), Claim::Held);
+    assert_eq!(store.next_due().await.unwrap(), Some(now().plus(HOUR)));
+    let dead = store.claim(now().plus(HOUR), HOUR, 9).await.unwrap();
+    assert_eq!(
+        dead.iter()
+            .map(|claimed| (claimed.id, claimed.attempt))
+            .collect::<Vec<_>>(),
+        [(id, 3)]
+    );
+    store.ask_again_at(id, Some(now().plus(HOUR))).await.unwrap();
+    assert_eq!(store.due(id).await.unwrap(), Some(now().plus(HOUR)));
+    assert_eq!(store.claim(now(), HOUR, 9).await.unwrap(), []);
+    assert_eq!(store.claim(now().plus(DAY), HOUR, 9).await.unwrap(), [], "it expired");
+    store.forget(now().plus(DAY)).await.unwrap();
+    assert_eq!(
+        (store.waiting().await.unwrap(), store.next_due().await.unwrap()),
+        (Some(0), None)
+    );
+    let unknown = StatementId::generate(now());
+    assert_eq!(store.claim_one(unknown, now(), HOUR).await.unwrap(), Claim::Unknown);
 }
 
 async fn its_standing_is_counted_and_a_held_log_takes_nothing(url: &str) {

@@ -72,6 +72,26 @@ impl Clock for Watch {
     }
 }
 
+/// A node's process: an exchange over its store.
+fn process(
+    here: DivisionCode,
+    store: Store,
+    trust: Trust,
+    wires: &Arc<Wires>,
+    policy: Policy,
+    watch: Arc<Watch>,
+) -> Arc<Node> {
+    Exchange::new(
+        here,
+        store,
+        Arc::new(ArcSwap::from_pointee(trust)),
+        Line::new(here, Arc::clone(wires)),
+        policy,
+        notes::sealing_key(here),
+        watch,
+    )
+}
+
 /// A whole federation in one process.
 pub struct Federation {
     /// The nodes.
@@ -84,6 +104,7 @@ pub struct Federation {
     pub watches: BTreeMap<DivisionCode, Arc<Watch>>,
     /// Who signs what the federation agrees on.
     pub notary: Notary,
+    policies: BTreeMap<DivisionCode, Policy>,
 }
 
 impl Federation {
@@ -98,7 +119,7 @@ impl Federation {
         let wires = Arc::new(Wires::default());
         let notary = Notary::of(codes.iter().copied().map(code));
         let notes = notary.notes();
-        let (mut nodes, mut watches) = (BTreeMap::new(), BTreeMap::new());
+        let (mut nodes, mut watches, mut policies) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for number in codes {
             let here = code(*number);
             let watch = Arc::new(Watch {
@@ -127,16 +148,8 @@ impl Federation {
                 morning(),
             );
             assert_eq!(refused, []);
-            let line = Line::new(here, Arc::clone(&wires));
-            let node = Exchange::new(
-                here,
-                store,
-                Arc::new(ArcSwap::from_pointee(trust)),
-                line,
-                policy(*number),
-                notes::sealing_key(here),
-                watch,
-            );
+            policies.insert(here, policy(*number));
+            let node = process(here, store, trust, &wires, policies[&here].clone(), watch);
             wires.plug(here, &node);
             nodes.insert(here, node);
         }
@@ -146,6 +159,7 @@ impl Federation {
             clock,
             watches,
             notary,
+            policies,
         };
         for number in codes {
             federation
@@ -158,6 +172,31 @@ impl Federation {
     /// A node.
     pub fn node(&self, number: u32) -> &Arc<Node> {
         &self.nodes[&code(number)]
+    }
+
+    /// A second process of a node, on the same database; nobody's question reaches it over the wires.
+    pub fn twin(&self, number: u32) -> Arc<Node> {
+        let (here, node) = (code(number), self.node(number));
+        process(
+            here,
+            node.store().clone(),
+            Trust::clone(&node.trust()),
+            &self.wires,
+            self.policies[&here].clone(),
+            Arc::clone(&self.watches[&here]),
+        )
+    }
+
+    /// A node's process ends and another takes its place: what was not in the database is gone.
+    pub fn restart(&mut self, number: u32) {
+        let node = self.twin(number);
+        self.wires.plug(code(number), &node);
+        self.nodes.insert(code(number), node);
+    }
+
+    /// Time goes on, for everybody.
+    pub fn later(&self, by: Duration) {
+        self.clock.advance(by);
     }
 
     /// A node comes to hold a vehicle.

@@ -8,9 +8,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::cli::{QueryArgs, WithdrawArgs};
-use crate::control::{Again, Withdraw};
+use crate::control::{Again, Follow, Withdraw};
 use crate::node::load;
-use crate::output::{say, say_json};
+use crate::output::{remark, say, say_json};
 use crate::{result, socket};
 
 pub(crate) async fn query(config: Option<&Path>, args: QueryArgs) -> anyhow::Result<u8> {
@@ -25,13 +25,69 @@ pub(crate) async fn query(config: Option<&Path>, args: QueryArgs) -> anyhow::Res
         (Some(file), None) => ("/query", read_case(file)?),
         (None, None) => bail!("写案件文件或 --again ID name a case file, or --again ID"),
     };
-    let document = ask(&loaded.node.listen.socket, path, body, !args.json.json).await?;
+    let socket = &loaded.node.listen.socket;
+    let mut document = ask(socket, path, body, !args.json.json).await?;
+    if args.wait && document["complete"] != true {
+        document = wait(socket, document, !args.json.json).await?;
+    }
     if args.json.json {
         say_json(&document);
     } else {
         say(result::tables(&document));
     }
     Ok(if document["complete"] == true { 0 } else { 3 })
+}
+
+/// Waits until a question is complete or asked no more, and shows each change as it comes. Gives the newest result.
+async fn wait(socket: &Path, mut document: Value, show: bool) -> anyhow::Result<Value> {
+    let id = document["query"]
+        .as_str()
+        .and_then(|id| id.parse().ok())
+        .context("the node gave no query id")?;
+    let mut failed = None;
+    let missing = |document: &Value| {
+        let ends = document["outcomes"].as_array().cloned().unwrap_or_default();
+        let open = ends.iter().filter(|end| end["outcome"] != "answered");
+        let named: Vec<_> = open
+            .map(|end| {
+                format!(
+                    "{} {}",
+                    end["node"].as_str().unwrap_or_default(),
+                    end["outcome"].as_str().unwrap_or_default()
+                )
+            })
+            .collect();
+        named.join("，")
+    };
+    if show {
+        remark(format!(
+            "等待补答，未答 waiting for late answers: {}",
+            missing(&document)
+        ));
+    }
+    socket::call(
+        socket,
+        "/follow",
+        serde_json::to_vec(&Follow { id })?,
+        |line| match line["event"].as_str() {
+            Some("changed") => {
+                if show && line["result"]["digest"] != document["digest"] {
+                    remark(format!(
+                        "有变化，仍未答 it changed, still missing: {}",
+                        missing(&line["result"])
+                    ));
+                }
+                document = line["result"].clone();
+            }
+            Some("failed") => failed = line["message"].as_str().map(str::to_owned),
+            _ => {}
+        },
+    )
+    .await?;
+    match failed {
+        Some(message) => bail!("{message}"),
+        None => Ok(document),
+    }
 }
 
 fn read_case(file: &Path) -> anyhow::Result<Vec<u8>> {
@@ -99,7 +155,7 @@ pub(crate) async fn withdraw(config: Option<&Path>, args: WithdrawArgs) -> anyho
         ));
         for target in targets.iter().filter(|target| target["acknowledged"] != true) {
             say(format!(
-                "  未确认 not acknowledged: {}；请稍后再执行一次 run this again later",
+                "  未确认 not acknowledged: {}；本节点会自动继续通知，直到其确认 this node goes on telling it until it acknowledges",
                 target["node"].as_str().unwrap_or_default()
             ));
         }

@@ -1,0 +1,254 @@
+//! What a question of this node's own comes to: everything known of it merged, and logged as a result that names the one it
+//! supersedes. What is missing then is asked again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sanku_federation_protocol::body::{Body, ResultBody, Salt};
+use sanku_federation_protocol::entry::{Draft, ResultEntry, Said};
+use sanku_federation_protocol::gather::Gathered;
+use sanku_federation_protocol::merge::{Merged, merge};
+use sanku_federation_protocol::names::{Outcome, StatementId, Status};
+use sanku_federation_protocol::outcomes::outcomes;
+use sanku_federation_protocol::problem::ProblemKind;
+use sanku_federation_protocol::statement::VerifiedRun;
+use sanku_store::Effect;
+use sanku_tlog::Hash;
+use sanku_values::{DivisionCode, Time};
+
+use crate::accept::{self, Accepted, Asking};
+use crate::asker::Asked;
+use crate::authorise::Leave;
+use crate::network::Network;
+use crate::{Caller, Exchange, ExchangeError, queue};
+
+impl<N: Network> Exchange<N> {
+    /// Everything that is known of a question as it stands in the log, without asking anybody.
+    pub async fn known_now(&self, id: StatementId) -> Result<Asked, ExchangeError> {
+        let said = self.store.said(self.store.origin(), id).await?;
+        let recalled = self.recall(id, &until_result(said)).await?;
+        let merged = self.merged(&recalled.run, &recalled.known)?;
+        let again = self.store.due(id).await?;
+        Ok(recalled.asked(id, merged, again))
+    }
+
+    /// What this node's runs and those received say of a question of ours.
+    pub(crate) async fn recall(&self, id: StatementId, said: &[VerifiedRun]) -> Result<Recalled, ExchangeError> {
+        let run = said.first().ok_or(ExchangeError::NoSuchQuestion)?.clone();
+        let asked = self.asked_then(run.clone())?;
+        let mut recalled = Recalled::new(run, &asked)?;
+        for run in &said[1..] {
+            recalled.add(run, &asked)?;
+        }
+        for run in self.received(id).await? {
+            recalled.add(&run, &asked)?;
+        }
+        Ok(recalled)
+    }
+
+    /// A question of ours, judged at the time when it was asked.
+    fn asked_then(&self, run: VerifiedRun) -> Result<Accepted, ExchangeError> {
+        let time = run
+            .statements
+            .first()
+            .map_or_else(|| self.clock.now(), |statement| statement.entry.time);
+        let trust = self.trust.load_full();
+        Ok(accept::judge(self.here(), run, &Caller::Socket, &trust, time)?)
+    }
+
+    pub(crate) fn merged(&self, run: &VerifiedRun, known: &Gathered) -> Result<Merged, ExchangeError> {
+        Ok(self.merged_of(&self.asked_then(run.clone())?, known))
+    }
+
+    fn merged_of(&self, asked: &Accepted, known: &Gathered) -> Merged {
+        let trust = self.trust.load();
+        let suspended: BTreeSet<_> = asked
+            .targets
+            .iter()
+            .copied()
+            .filter(|target| trust.judge_member(*target) == Err(ProblemKind::Suspended))
+            .collect();
+        let ends = outcomes(self.here(), &asked.tree, &suspended, known);
+        merge(known, ends, &asked.registry)
+    }
+
+    /// Keeps what was received, merges everything that is known, logs the result if it says anything new, and says when what
+    /// is missing is asked again. Of one question one conclusion is drawn at a time.
+    pub(crate) async fn conclude(
+        &self,
+        asked: &Accepted,
+        heard: Vec<VerifiedRun>,
+        new: bool,
+        attempt: u32,
+    ) -> Result<Asked, ExchangeError> {
+        let turn = self.conclusions.place((asked.origin.clone(), asked.id));
+        let _turn = turn.lock_owned().await;
+        let mut recalled = if new {
+            Recalled::new(asked.run.clone(), asked)?
+        } else {
+            let said = self.store.said(&asked.origin, asked.id).await?;
+            self.recall(asked.id, &said).await?
+        };
+        let mut effects = Vec::new();
+        for run in heard {
+            let ours = run.origin.node == self.here();
+            if new || !ours {
+                recalled.add(&run, asked)?;
+            }
+            if !ours {
+                effects.push(Effect::Received {
+                    origin: asked.origin.clone(),
+                    id: asked.id,
+                    run: Box::new(run),
+                });
+            }
+        }
+        let merged = self.merged_of(asked, &recalled.known);
+        let again = self.again_at(asked, &recalled.known, &merged, attempt).await?;
+        let leaves: Vec<_> = recalled.known.leaves().into_iter().collect();
+        let before = recalled.result.take();
+        // The same again is no news. Whatever came is known already: statements count by their leaf hashes.
+        if before
+            .as_ref()
+            .is_some_and(|(_, before)| before.merged == leaves && before.digest == merged.digest())
+        {
+            self.store.ask_again_at(asked.id, again).await?;
+        } else {
+            let body = ResultBody {
+                salt: Salt::generate()?,
+                merged: leaves,
+                digest: merged.digest(),
+                supersedes: before.map(|(leaf, _)| leaf),
+            };
+            effects.push(Effect::AskAgain {
+                id: asked.id,
+                due: again,
+            });
+            let draft = Draft {
+                id: StatementId::generate(self.clock.now()),
+                said: Said::Result(ResultEntry {
+                    re: asked.leaf,
+                    complete: merged.complete,
+                }),
+                body: body.line()?,
+            };
+            self.append(asked, vec![draft], effects).await?;
+            let complete = if merged.complete { "true" } else { "false" };
+            metrics::counter!("sanku_results_total", "complete" => complete).increment(1);
+            tracing::info!(question = %asked.id, complete, attempt, "a question of ours has its result");
+        }
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+        if again.is_some() {
+            self.queue.ring();
+        }
+        Ok(recalled.asked(asked.id, merged, again))
+    }
+
+    /// When what is missing is asked again: nothing at the question's end.
+    async fn again_at(
+        &self,
+        asked: &Accepted,
+        known: &Gathered,
+        merged: &Merged,
+        attempt: u32,
+    ) -> Result<Option<Time>, ExchangeError> {
+        let over =
+            merged.complete || missing(known, merged).is_empty() || matches!(self.leave(asked).await?, Leave::Stop(_));
+        let due = self.clock.now().plus(queue::wait(attempt));
+        Ok((!over && due < asked.expires).then_some(due))
+    }
+}
+
+/// What is known of a question of ours.
+pub(crate) struct Recalled {
+    pub(crate) run: VerifiedRun,
+    pub(crate) known: Gathered,
+    /// The newest result, and its leaf hash.
+    result: Option<(Hash, ResultBody)>,
+    /// Every run it rests on: log, first index, how many.
+    runs: BTreeSet<(String, u64, usize)>,
+}
+
+impl Recalled {
+    fn new(run: VerifiedRun, asked: &Accepted) -> Result<Self, ExchangeError> {
+        let Asking::Query(entry, _) = &asked.asking else {
+            return Err(ExchangeError::NoSuchQuestion);
+        };
+        let known = Gathered::new(asked.leaf, entry, asked.targets.clone());
+        let runs = BTreeSet::from([(run.origin.to_string(), run.first, run.statements.len())]);
+        Ok(Self {
+            run,
+            known,
+            result: None,
+            runs,
+        })
+    }
+
+    fn add(&mut self, run: &VerifiedRun, asked: &Accepted) -> Result<(), ExchangeError> {
+        self.runs
+            .insert((run.origin.to_string(), run.first, run.statements.len()));
+        if is_result(run) {
+            if let Some(statement) = run.statements.last() {
+                self.result = Some((statement.leaf, statement.body_as()?));
+            }
+            return Ok(());
+        }
+        let on_way = asked.tree.nodes().collect();
+        if let Err(unfit) = self.known.insert(run, &on_way) {
+            tracing::warn!(node = %run.origin.node, %unfit, "a run contributes nothing");
+        }
+        Ok(())
+    }
+
+    fn asked(self, id: StatementId, merged: Merged, again: Option<Time>) -> Asked {
+        let mut unwitnessed = BTreeMap::new();
+        for (log, _, _) in self.runs {
+            *unwitnessed.entry(log).or_insert(0) += 1;
+        }
+        Asked {
+            id,
+            question: self.run,
+            merged,
+            again,
+            unwitnessed: unwitnessed.into_iter().collect(),
+        }
+    }
+}
+
+/// The targets to ask again: whoever neither refused nor was cut off for good, and has not answered everything.
+pub(crate) fn missing(known: &Gathered, merged: &Merged) -> Vec<DivisionCode> {
+    let ends = merged.outcomes.iter();
+    ends.filter(|(target, end)| match end.outcome {
+        Outcome::Answered => !searched_everything(known, **target),
+        Outcome::Refused | Outcome::RefusedOnWay | Outcome::UnknownNode => false,
+        _ => true,
+    })
+    .map(|(target, _)| *target)
+    .collect()
+}
+
+/// Whether nothing of a target's answers was unavailable.
+fn searched_everything(known: &Gathered, target: DivisionCode) -> bool {
+    (0..known.subjects).all(|subject| {
+        known.answers.get(&(target, subject)).is_some_and(|word| {
+            word.says
+                .categories
+                .iter()
+                .all(|answer| answer.status != Status::Unavailable)
+        })
+    })
+}
+
+/// This node's runs up to its newest result. An account after it belongs to a question that is being asked again: what it rests
+/// on is not kept before the next result.
+pub(crate) fn until_result(mut said: Vec<VerifiedRun>) -> Vec<VerifiedRun> {
+    if let Some(newest) = said.iter().rposition(is_result) {
+        said.truncate(newest + 1);
+    }
+    said
+}
+
+pub(crate) fn is_result(run: &VerifiedRun) -> bool {
+    run.statements
+        .iter()
+        .all(|statement| matches!(statement.entry.said, Said::Result(_)))
+}
