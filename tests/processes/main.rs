@@ -10,6 +10,7 @@
 
 mod byzantine;
 mod late;
+mod hostile;
 mod rig;
 
 use std::os::unix::fs::PermissionsExt;

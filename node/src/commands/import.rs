@@ -199,23 +199,17 @@ pub(crate) async fn import_file(
 
 /// What the import says, whatever its file is called and however it was saved.
 fn digest(category: &str, source: &str, as_of: Date, rows: &[ImportRow]) -> Hash {
-    let mut lines: Vec<_> = rows
+    // In the order of their hashes, so that the order of a file's rows is no content.
+    let mut hashes: Vec<_> = rows
         .iter()
         .map(|row| {
-            format!(
-                "{}\n{}\n{}\n{}",
-                row.number.as_str(),
-                row.name.original(),
-                row.as_of,
-                row.fields.canonical()
-            )
+            let (number, name) = (row.number.as_str(), row.name.original());
+            let line = format!("{number}\n{name}\n{}\n{}", row.as_of, row.fields.canonical());
+            *Hash::of(line.as_bytes()).bytes()
         })
         .collect();
-    lines.sort_unstable();
-    let hashes: Vec<u8> = lines
-        .iter()
-        .flat_map(|line| *Hash::of(line.as_bytes()).bytes())
-        .collect();
+    hashes.sort_unstable();
+    let hashes = hashes.concat();
     Hash::of(format!("{category}\n{source}\n{as_of}\n{}", Hash::of(&hashes)).as_bytes())
 }
 
