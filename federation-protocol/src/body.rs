@@ -9,6 +9,7 @@ use sanku_values::{Date, DivisionCode, IdentityKind, IdentityNumber, PersonName,
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::entry::QueryEntry;
 use crate::json::{self, NotALine, rises};
 use crate::names::{Outcome, Rule, StatementId, Status, Word};
 
@@ -153,6 +154,36 @@ pub struct QueryBody {
     pub mandate: Mandate,
     /// The household.
     pub subjects: Vec<Subject>,
+}
+
+impl QueryBody {
+    /// The rule that the question breaks by what it says itself at the time it was asked: mandate, expiry, two people.
+    /// Withdrawals, policies and registries are judged elsewhere.
+    pub fn broken_rule(&self, entry: &QueryEntry, asked: Time) -> Option<Rule> {
+        let mandate = &self.mandate;
+        let mut subjects = self.subjects.iter().map(|subject| &subject.number);
+        let mut categories = entry.categories.iter();
+        let rules = [
+            (entry.expires <= asked, Rule::Expired),
+            (
+                entry.purpose != mandate.purpose || asked < mandate.valid_from || asked > mandate.valid_until,
+                Rule::MandateNotInForce,
+            ),
+            (
+                subjects.any(|number| !mandate.subjects.contains(number)),
+                Rule::MandateSubject,
+            ),
+            (
+                categories.any(|category| !mandate.categories.contains(category)),
+                Rule::MandateCategory,
+            ),
+            (
+                self.examiner.staff_number == self.approver.staff_number,
+                Rule::SamePerson,
+            ),
+        ];
+        rules.into_iter().find(|(broken, _)| *broken).map(|(_, rule)| rule)
+    }
 }
 
 impl Body for QueryBody {

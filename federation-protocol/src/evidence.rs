@@ -20,7 +20,7 @@ pub use verify::verify;
 use crate::entry::NoteRef;
 use crate::gather::Unfit;
 use crate::merge::Merged;
-use crate::names::{Origin, Outcome, StatementId};
+use crate::names::{Origin, Outcome, Rule, StatementId};
 use crate::notes::NoteRefused;
 use crate::statement::{RunError, VerifiedRun};
 use crate::stream::{StreamError, write_note, write_run};
@@ -148,6 +148,9 @@ pub enum Fault {
     /// The question itself does not hold.
     #[error("the question: {0}")]
     BadQuestion(&'static str),
+    /// The question breaks a rule by what it says itself: its asker should never have asked.
+    #[error("the question breaks the rule {0}")]
+    Rule(Rule),
     /// The result does not hold.
     #[error("the result: {0}")]
     Result(&'static str),

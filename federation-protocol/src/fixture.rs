@@ -285,12 +285,17 @@ impl World {
     }
 
     pub(crate) fn ask_at(&mut self, at: Time) -> Hash {
+        self.ask_bent(at, |_, _| {})
+    }
+
+    /// The same question, changed before it is said.
+    pub(crate) fn ask_bent(&mut self, at: Time, bend: impl FnOnce(&mut QueryEntry, &mut QueryBody)) -> Hash {
         let today = Date::new(2026, 9, 1).unwrap();
         let number = |text: &str| IdentityNumber::parse(text, today).unwrap();
         let (one, two) = (number("11010519491231002X"), number("440524188001010014"));
-        let person = |name: &str| Person {
+        let person = |name: &str, staff_number: &str| Person {
             name: PersonName::parse(name).unwrap(),
-            staff_number: "1".to_owned(),
+            staff_number: staff_number.to_owned(),
             time: minute(0),
         };
         let subject = |number: &IdentityNumber, name: &str| Subject {
@@ -300,11 +305,11 @@ impl World {
             role: "applicant".parse().unwrap(),
         };
         let purpose = "minimum_living_allowance".parse::<crate::names::Word>().unwrap();
-        let body = QueryBody {
+        let mut body = QueryBody {
             salt: self.salt(),
             requester: "民政局".to_owned(),
-            examiner: person("王一"),
-            approver: person("李二"),
+            examiner: person("王一", "1"),
+            approver: person("李二", "2"),
             mandate: Mandate {
                 signatories: vec![PersonName::parse("张三").unwrap()],
                 subjects: vec![one.clone(), two.clone()],
@@ -316,7 +321,7 @@ impl World {
             },
             subjects: vec![subject(&one, "张三"), subject(&two, "张四")],
         };
-        let entry = QueryEntry {
+        let mut entry = QueryEntry {
             purpose,
             case: Hash::of(b"case"),
             subjects: 2,
@@ -329,6 +334,7 @@ impl World {
             expires: days(10),
             mandate_id: self.id(),
         };
+        bend(&mut entry, &mut body);
         self.asked = Some(entry.clone());
         self.query = self.say(HERE, at, Said::Query(entry), body.line().unwrap()).1;
         self.query
@@ -442,8 +448,13 @@ impl World {
 
     /// A case that went well: everybody answered both subjects.
     pub(crate) fn whole_case() -> (Self, Merged) {
+        Self::whole_case_bent(|_, _| {})
+    }
+
+    /// A whole case about a question that was changed before it was said.
+    pub(crate) fn whole_case_bent(bend: impl FnOnce(&mut QueryEntry, &mut QueryBody)) -> (Self, Merged) {
         let mut world = Self::new();
-        world.ask();
+        world.ask_bent(minute(0), bend);
         for of in EVERYBODY {
             world.answer(of, minute(1), 0, found(&[job("棉纺厂", "全职")]));
             world.answer(of, minute(1), 1, nothing());

@@ -9,8 +9,8 @@
 )]
 
 mod byzantine;
-mod late;
 mod hostile;
+mod late;
 mod rig;
 
 use std::os::unix::fs::PermissionsExt;

@@ -117,40 +117,14 @@ pub struct Circumstances {
 
 /// Checks that stop a question wherever it is, at the asker, at relays and at targets.
 pub fn stop(entry: &QueryEntry, body: &QueryBody, known: Circumstances) -> Option<Rule> {
-    let mandate = &body.mandate;
-    let rules = [
+    let now = [
         (!known.registry, Rule::Registry),
-        (
-            entry.expires <= known.now || entry.expires <= known.asked,
-            Rule::Expired,
-        ),
-        (
-            entry.purpose != mandate.purpose
-                || known.asked < mandate.valid_from
-                || known.asked > mandate.valid_until
-                || known.now > mandate.valid_until,
-            Rule::MandateNotInForce,
-        ),
+        (entry.expires <= known.now, Rule::Expired),
+        (known.now > body.mandate.valid_until, Rule::MandateNotInForce),
         (known.withdrawn, Rule::MandateWithdrawn),
-        (
-            body.subjects
-                .iter()
-                .any(|subject| !mandate.subjects.contains(&subject.number)),
-            Rule::MandateSubject,
-        ),
-        (
-            entry
-                .categories
-                .iter()
-                .any(|category| !mandate.categories.contains(category)),
-            Rule::MandateCategory,
-        ),
-        (
-            body.examiner.staff_number == body.approver.staff_number,
-            Rule::SamePerson,
-        ),
     ];
-    rules.into_iter().find(|(broken, _)| *broken).map(|(_, rule)| rule)
+    let now = now.into_iter().find(|(broken, _)| *broken).map(|(_, rule)| rule);
+    now.or_else(|| body.broken_rule(entry, known.asked))
 }
 
 /// Leave to search for one question. Only this module makes one: no search without it (S-11).

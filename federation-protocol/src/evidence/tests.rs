@@ -73,6 +73,35 @@ fn what_is_missing_is_said() {
 }
 
 #[test]
+fn a_question_that_its_asker_should_never_have_asked_is_named_by_its_rule() {
+    type Bend = fn(&mut crate::entry::QueryEntry, &mut crate::body::QueryBody);
+    let bends: [(Rule, Bend); 7] = [
+        (Rule::Expired, |entry, _| entry.expires = minute(0)),
+        (Rule::MandateNotInForce, |_, body| body.mandate.valid_from = days(1)),
+        (Rule::MandateNotInForce, |_, body| body.mandate.valid_until = days(-1)),
+        (Rule::MandateNotInForce, |_, body| {
+            body.mandate.purpose = "medical_assistance".parse().unwrap();
+        }),
+        (Rule::MandateSubject, |_, body| body.mandate.subjects.truncate(1)),
+        (Rule::MandateCategory, |_, body| {
+            body.mandate.categories = vec![category("vehicle")];
+        }),
+        (Rule::SamePerson, |_, body| {
+            body.approver.staff_number = body.examiner.staff_number.clone();
+        }),
+    ];
+    for (rule, bend) in bends {
+        let mut world = World::new();
+        world.ask_bent(minute(0), bend);
+        world.account(HERE, minute(2), &[]);
+        let (merged, _) = world.conclude(minute(3), None);
+        assert_eq!(fault(&file(&world, &merged)).fault, Fault::Rule(rule));
+    }
+    let (world, merged) = World::whole_case_bent(|entry, _| entry.catalogue = 77);
+    assert!(matches!(fault(&file(&world, &merged)).fault, Fault::BadQuestion(_)));
+}
+
+#[test]
 fn another_fingerprint_proves_nothing() {
     let (world, merged) = World::whole_case();
     let error = verify(file(&world, &merged).as_bytes(), Hash::of(b"other"), &[], days(2)).unwrap_err();

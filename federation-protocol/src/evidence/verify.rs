@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sanku_catalogue::Catalogue;
 use sanku_tlog::{Checkpoint, Hash, SignedNote, verify_consistency};
 use sanku_values::{DivisionCode, Time};
 use serde::Deserialize;
@@ -272,6 +273,12 @@ fn recompute(
     let body = body.ok_or_else(|| wrong("its body cannot be read"))?;
     if usize::try_from(entry.subjects) != Ok(body.subjects.len()) {
         return Err(wrong("it counts its subjects wrongly"));
+    }
+    if let Some(rule) = body.broken_rule(entry, asked) {
+        return Err(at(question.line, Fault::Rule(rule)));
+    }
+    if entry.catalogue != Catalogue::current().version() {
+        return Err(wrong("it names a catalogue that this program does not have"));
     }
     let (registry, tree) = trust
         .registry_by(entry.registry)
