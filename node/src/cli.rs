@@ -33,6 +33,11 @@ pub(crate) enum Command {
     /// 运行节点 Run the node
     #[command(after_help = "例 Example:\n  sanku --config /etc/sanku/node.toml serve")]
     Serve(ServeArgs),
+    /// 节点现状：状态、公告、日志、队列、相邻节点 How the running node fares
+    #[command(
+        after_help = "例 Examples:\n  sanku --config /etc/sanku/node.toml status\n  sanku --config /etc/sanku/node.toml status --json\n\n退出码 Exit codes: 0 正常 ready, 1 没有节点在运行 no node runs, 3 在运行但不能工作 it runs and cannot work"
+    )]
+    Status(JsonArg),
     /// 检查全部配置，指出文件、行号和改法 Judge the whole configuration: file, line and cure
     #[command(after_help = "例 Example:\n  sanku --config /etc/sanku/node.toml check")]
     Check(JsonArg),

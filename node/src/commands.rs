@@ -8,3 +8,4 @@ pub(crate) mod import;
 pub(crate) mod log;
 pub(crate) mod query;
 pub(crate) mod records;
+pub(crate) mod status;

@@ -33,6 +33,19 @@ pub(crate) struct NodeConfig {
     /// What is written to the log of operations.
     #[serde(default)]
     pub(crate) log: Log,
+    /// Where supervisors and Prometheus look.
+    #[serde(default)]
+    pub(crate) operations: Operations,
+}
+
+/// The port of `/healthz`, `/readyz` and `/metrics`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Operations {
+    /// `ADDRESS:PORT`; without it there is no such port.
+    pub(crate) listen: Option<String>,
+    /// It may lie beyond the loopback: whoever reaches it reads the metrics, nobody is asked who they are.
+    pub(crate) beyond_loopback: bool,
 }
 
 /// Where the node listens.
@@ -245,6 +258,22 @@ impl Loaded {
                 "写 sqlite:文件 或 postgres://… put sqlite:FILE or postgres://…",
             ));
         }
+        if let Some(listen) = &node.operations.listen {
+            let Ok(address) = listen.parse::<std::net::SocketAddr>() else {
+                return Some(self.finding(
+                    "operations.listen",
+                    "不是 IP地址:端口 not ADDRESS:PORT",
+                    "例如 such as \"127.0.0.1:9443\"",
+                ));
+            };
+            if !address.ip().is_loopback() && !node.operations.beyond_loopback {
+                return Some(self.finding(
+                    "operations.listen",
+                    format!("{address} 不是本机回环地址，任何人都能读 lies beyond the loopback: whoever reaches it reads it"),
+                    "改为 127.0.0.1:9443，或加 beyond_loopback = true 并用防火墙限制 put 127.0.0.1:9443; or add beyond_loopback = true, and let a firewall guard it",
+                ));
+            }
+        }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&node.log.level) {
             return Some(self.finding(
                 "log.level",
@@ -332,6 +361,27 @@ directory = "."
         let loaded = read(SAMPLE).unwrap();
         assert!(loaded.node.listen.socket.is_absolute());
         assert!(loaded.node.storage.url.starts_with("sqlite:/"));
+    }
+
+    #[test]
+    fn s42_the_operations_port_leaves_the_loopback_only_when_told_twice() {
+        let with = |text: &str| read(&format!("{SAMPLE}\n[operations]\n{text}\n"));
+        assert_eq!(read(SAMPLE).unwrap().node.operations.listen, None);
+        for good in [
+            "listen = \"127.0.0.1:9443\"",
+            "listen = \"[::1]:9443\"",
+            "listen = \"0.0.0.0:9443\"\nbeyond_loopback = true",
+        ] {
+            assert!(with(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "listen = \"0.0.0.0:9443\"",
+            "listen = \"10.1.2.3:9443\"",
+            "listen = \"9443\"",
+        ] {
+            let finding = with(bad).unwrap_err();
+            assert_eq!(finding.line, Some(16), "{bad}: {finding}");
+        }
     }
 
     #[test]

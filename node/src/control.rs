@@ -1,31 +1,55 @@
 //! What this machine's own commands ask of the running node over its socket. Answers are lines of JSON.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, FromRef, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use http::{StatusCode, header};
-use sanku_exchange::{Case, ExchangeError, Progress};
+use sanku_exchange::{Case, ExchangeError, Progress, trace};
 use sanku_federation_protocol::names::StatementId;
+use sanku_federation_protocol::trace::Trace;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::operations::Running;
+use crate::operations::work::{Work, until_its_end};
 use crate::peer_api::SharedExchange;
 use crate::result;
 
-pub(crate) fn router(exchange: SharedExchange) -> Router {
+/// What the handlers share.
+#[derive(Clone)]
+struct Desk(Arc<Running>);
+
+impl FromRef<Desk> for SharedExchange {
+    fn from_ref(desk: &Desk) -> Self {
+        Self::clone(&desk.0.exchange)
+    }
+}
+
+impl FromRef<Desk> for Work {
+    fn from_ref(desk: &Desk) -> Self {
+        desk.0.work.clone()
+    }
+}
+
+pub(crate) fn router(node: Arc<Running>) -> Router {
+    let desk = Desk(node);
     Router::new()
         .route("/query", post(query))
         .route("/again", post(again))
-        .route("/follow", post(follow))
         .route("/withdraw", post(withdraw))
+        .layer(from_fn_with_state(desk.clone(), admit))
+        // Whoever only looks on is not waited for.
+        .route("/follow", post(follow))
         .route("/status", post(status))
         .layer(DefaultBodyLimit::max(4 << 20))
-        .with_state(exchange)
+        .with_state(desk)
 }
 
 /// An earlier question is asked again.
@@ -48,14 +72,32 @@ pub(crate) struct Withdraw {
     pub(crate) reason: String,
 }
 
+/// Lets a person's request in, within the trace it names or a fresh one; refuses it while the node stops.
+async fn admit(State(Desk(node)): State<Desk>, request: Request, next: Next) -> Response {
+    let header = request
+        .headers()
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok());
+    let within = Trace::received(header.unwrap_or_default());
+    let Some(token) = node.work.begin() else {
+        return failed(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "节点正在停止",
+            "the node is stopping; ask again when it is up",
+        );
+    };
+    until_its_end(trace::within(within, next.run(request)).await, token)
+}
+
 fn failed(status: StatusCode, title: &str, detail: &str) -> Response {
-    let body = json!({ "title": title, "detail": detail, "status": status.as_u16() }).to_string();
+    let trace = trace::current().id();
+    let body = json!({ "title": title, "detail": detail, "status": status.as_u16(), "trace": trace }).to_string();
     (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
 }
 
-async fn query(State(exchange): State<SharedExchange>, body: Bytes) -> Response {
+async fn query(State(exchange): State<SharedExchange>, State(work): State<Work>, body: Bytes) -> Response {
     match Case::parse(&body) {
-        Ok(case) => lines(move |sender| async move {
+        Ok(case) => lines(&work, move |sender| async move {
             let progress = |step: Progress| drop(sender.try_send(progress_line(&step)));
             let asked = exchange.ask(case, progress).await;
             conclude(&exchange, &sender, asked).await;
@@ -64,8 +106,8 @@ async fn query(State(exchange): State<SharedExchange>, body: Bytes) -> Response 
     }
 }
 
-async fn again(State(exchange): State<SharedExchange>, Json(again): Json<Again>) -> Response {
-    lines(move |sender| async move {
+async fn again(State(exchange): State<SharedExchange>, State(work): State<Work>, Json(again): Json<Again>) -> Response {
+    lines(&work, move |sender| async move {
         let progress = |step: Progress| drop(sender.try_send(progress_line(&step)));
         let asked = exchange
             .ask_again(again.id, Duration::from_millis(again.budget_ms), progress)
@@ -75,8 +117,12 @@ async fn again(State(exchange): State<SharedExchange>, Json(again): Json<Again>)
 }
 
 /// What is known now, then a line for each change as late answers join; ends with `end`. Whoever goes away ends it.
-async fn follow(State(exchange): State<SharedExchange>, Json(follow): Json<Follow>) -> Response {
-    lines(move |sender| async move {
+async fn follow(
+    State(exchange): State<SharedExchange>,
+    State(work): State<Work>,
+    Json(follow): Json<Follow>,
+) -> Response {
+    lines(&Work::default(), move |sender| async move {
         let known = exchange.known(follow.id).await;
         let subjects = known.ok().and_then(|(run, _)| result::subjects(&run));
         let followed = exchange.follow(follow.id, |asked| {
@@ -89,6 +135,7 @@ async fn follow(State(exchange): State<SharedExchange>, Json(follow): Json<Follo
                 Err(error) => json!({ "event": "failed", "message": error.to_string() }),
             },
             () = sender.closed() => return,
+            () = work.stopping() => json!({ "event": "failed", "message": "节点正在停止，之后再试 the node is stopping; try again later" }),
         };
         let _ = sender.send(line).await;
     })
@@ -112,8 +159,8 @@ async fn withdraw(State(exchange): State<SharedExchange>, Json(withdraw): Json<W
     }
 }
 
-async fn status(State(exchange): State<SharedExchange>) -> Response {
-    Json(json!({ "node": exchange.here(), "state": "working" }))
+async fn status(State(Desk(node)): State<Desk>) -> Response {
+    Json(crate::operations::status::document(&node).await)
         .into_response()
         .map_newline()
 }
@@ -136,9 +183,17 @@ impl MapNewline for Response {
 }
 
 /// Runs work that sends lines; whoever goes away does not end it, since what was asked stands in the log.
-fn lines<W: Future<Output = ()> + Send + 'static>(work: impl FnOnce(mpsc::Sender<Value>) -> W) -> Response {
+/// An orderly end waits for it.
+fn lines<W: Future<Output = ()> + Send + 'static>(
+    in_hand: &Work,
+    work: impl FnOnce(mpsc::Sender<Value>) -> W,
+) -> Response {
     let (sender, receiver) = mpsc::channel(4096);
-    tokio::spawn(work(sender));
+    let (token, work) = (in_hand.begin(), work(sender));
+    tokio::spawn(trace::within(trace::current(), async move {
+        work.await;
+        drop(token);
+    }));
     let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
         let line = receiver.recv().await?;
         Some((
@@ -155,7 +210,9 @@ fn lines<W: Future<Output = ()> + Send + 'static>(work: impl FnOnce(mpsc::Sender
 
 fn progress_line(step: &Progress) -> Value {
     match step {
-        Progress::Asked(id, targets) => json!({ "event": "asked", "query": id, "targets": targets }),
+        Progress::Asked(id, targets) => {
+            json!({ "event": "asked", "query": id, "targets": targets, "trace": trace::current().id() })
+        }
         Progress::Heard(node) => json!({ "event": "heard", "node": node }),
     }
 }
@@ -170,7 +227,7 @@ async fn conclude(
             let subjects = result::subjects(&asked.question);
             json!({ "event": "result", "result": result::document(&asked, subjects.as_ref(), &exchange.trust()) })
         }
-        Err(error) => json!({ "event": "failed", "message": error.to_string() }),
+        Err(error) => json!({ "event": "failed", "message": error.to_string(), "trace": trace::current().id() }),
     };
     // Whoever listened may have gone.
     let _ = sender.send(line).await;

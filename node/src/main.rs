@@ -7,6 +7,7 @@ mod control;
 mod logging;
 mod network;
 mod node;
+mod operations;
 mod output;
 mod peer_api;
 mod result;
@@ -54,6 +55,7 @@ async fn run(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::Demo(args) => commands::demo::run(args).await,
         Command::Serve(args) => serve::serve(config, args.until_stdin_closes).await.map(|()| 0),
+        Command::Status(args) => commands::status::run(config, args.json).await,
         Command::Check(args) => commands::check::run(config, args.json).await,
         Command::Import(args) => commands::import::run(config, args).await,
         Command::Query(args) => commands::query::query(config, args).await,

@@ -9,7 +9,7 @@ use sanku_certs::{NodeKeys, verify_chain};
 use sanku_federation_protocol::trust::Trust;
 use sanku_store::{StorageKeys, Store};
 use sanku_tlog::{Hash, KeyType, SigningKey};
-use sanku_values::{Clock, SystemClock};
+use sanku_values::{Clock, SystemClock, Time};
 
 use crate::config::Loaded;
 
@@ -96,8 +96,8 @@ impl Identity {
         Ok(Self { keys, trust })
     }
 
-    /// Judges our own certificate as a neighbour would.
-    pub(crate) fn judge_certificate(&self, loaded: &Loaded, clock: &dyn Clock) -> anyhow::Result<()> {
+    /// Judges our own certificate as a neighbour would. Gives when it expires.
+    pub(crate) fn judge_certificate(&self, loaded: &Loaded, clock: &dyn Clock) -> anyhow::Result<Time> {
         let identity = verify_chain(&self.keys.chain, &self.trust, clock.now()).map_err(|refused| {
             loaded.finding(
                 "identity.directory",
@@ -115,7 +115,7 @@ impl Identity {
                 "核对 code 和 identity.directory compare both"
             ));
         }
-        Ok(())
+        Ok(identity.not_after)
     }
 }
 
@@ -159,5 +159,21 @@ impl Node {
             store,
             clock,
         })
+    }
+
+    /// What a command appends beside the running node bears the same clock: while that node's is too far from its
+    /// neighbours', nothing is appended here either.
+    pub(crate) async fn heed_the_clock(&self) {
+        let mut held = false;
+        let asked = crate::socket::call(&self.loaded.node.listen.socket, "/status", Vec::new(), |status| {
+            held = status["clock"]["state"] == "too_far";
+        });
+        // Where no node runs there is nobody to compare with.
+        if tokio::time::timeout(std::time::Duration::from_secs(10), asked)
+            .await
+            .is_ok_and(|asked| asked.is_ok())
+        {
+            self.store.hold(held);
+        }
     }
 }

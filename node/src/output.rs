@@ -21,11 +21,9 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
 
 /// Columns of the terminal; 110 where there is none.
 fn width() -> u16 {
-    std::env::var("COLUMNS")
-        .ok()
-        .and_then(|columns| columns.parse().ok())
-        .filter(|columns| *columns >= 40)
-        .unwrap_or(110)
+    let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let seen = || Some(rustix::termios::tcgetwinsize(std::io::stdout()).ok()?.ws_col);
+    told.or_else(seen).filter(|columns| *columns >= 40).unwrap_or(110)
 }
 
 /// One line on standard output. A closed pipe ends quietly, as in `sanku … | head`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{DefaultBodyLimit, Extension, Path, State};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -18,6 +19,7 @@ use sanku_transport::problem_response;
 use serde_json::json;
 
 use crate::network::PeerNetwork;
+use crate::operations::work::{Work, admit_peer};
 
 pub(crate) type SharedExchange = Arc<Exchange<PeerNetwork>>;
 
@@ -26,13 +28,15 @@ const LARGEST: usize = (8 << 20) + (16 << 10);
 /// A note's limit.
 const LARGEST_NOTE: usize = 8 << 20;
 
-pub(crate) fn router(exchange: SharedExchange) -> Router {
+pub(crate) fn router(exchange: SharedExchange, work: Work) -> Router {
+    let here = exchange.here();
     Router::new()
         .route("/v1/statements", post(statements))
         .route("/v1/notes", get(list_notes).post(take_note))
         .route("/v1/notes/{*name}", get(note))
         .route("/v1/status", get(status))
         .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state((work, here), admit_peer))
         .with_state(exchange)
 }
 

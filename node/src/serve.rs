@@ -11,24 +11,35 @@ use sanku_certs::federation::notes_in;
 use sanku_exchange::Exchange;
 use sanku_federation_protocol::trust::Trust;
 use sanku_transport::{Material, PeerClients, Server};
-use sanku_values::Clock;
-use tokio::io::AsyncReadExt;
+use sanku_values::{Clock, Time};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::commands::check::port_is_taken;
 use crate::config::Loaded;
 use crate::network::PeerNetwork;
 use crate::node::{Identity, Node, load};
+use crate::operations::work::Work;
+use crate::operations::{self, Running};
 use crate::peer_api::{self, SharedExchange};
 use crate::{control, logging, socket};
 
+/// How long what is in hand may take after the node was told to stop.
+const FINISH: Duration = Duration::from_secs(10);
+/// How long the ports may take to close after that.
+const CLOSE: Duration = Duration::from_secs(1);
 /// How often certificates and notes on disk are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
 pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> anyhow::Result<()> {
     let loaded = load(config)?;
     logging::start(&loaded.node.log);
+    logging::quiet_panics();
+    let counted = loaded.node.operations.listen.as_ref();
+    let counted = counted.map(|_| operations::http::start_counting()).transpose()?;
     let Node {
         loaded,
         keys,
@@ -36,7 +47,7 @@ pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> an
         store,
         clock,
     } = Node::open(config).await?;
-    Identity {
+    let certified_until = Identity {
         keys: reread(&loaded)?,
         trust: trust.clone(),
     }
@@ -58,54 +69,86 @@ pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> an
         keys.sealing,
         Arc::clone(&clock),
     );
-    let peers = TcpListener::bind(&loaded.node.listen.peers).await.map_err(|error| {
-        loaded.finding(
-            "listen.peers",
-            format!("{}: {error}", loaded.node.listen.peers),
-            "换一个端口，或停掉占用它的程序 choose another port, or stop what holds it",
-        )
-    })?;
+    let mut signals = Signals::new(until_stdin_closes)?;
+    let peers = bind(&loaded, "listen.peers", &loaded.node.listen.peers).await?;
+    let watched = match (&loaded.node.operations.listen, counted) {
+        (Some(listen), Some(counted)) => Some((bind(&loaded, "operations.listen", listen).await?, counted)),
+        _ => None,
+    };
     let unix = socket::bind(&loaded.node.listen.socket).await?;
 
-    let stop = CancellationToken::new();
-    let peer_port = tokio::spawn(
-        server
-            .clone()
-            .serve(peers, peer_api::router(Arc::clone(&exchange)), stop.clone()),
-    );
+    let work = Work::default();
+    let node = Running::new(loaded.clone(), Arc::clone(&exchange), work.clone(), certified_until);
+    // Background work ends as soon as the node stops; the ports stay open until what is in hand is finished.
+    let (resting, stop) = (CancellationToken::new(), CancellationToken::new());
+    let peer_port = tokio::spawn(server.clone().serve(
+        peers,
+        peer_api::router(Arc::clone(&exchange), work.clone()),
+        stop.clone(),
+    ));
     let own_port = {
-        let (router, stop) = (control::router(Arc::clone(&exchange)), stop.clone());
+        let (router, stop) = (control::router(Arc::clone(&node)), stop.clone());
         tokio::spawn(async move {
             axum::serve(unix, router)
                 .with_graceful_shutdown(stop.cancelled_owned())
                 .await
         })
     };
-    let asking = {
-        let (exchange, stop) = (Arc::clone(&exchange), stop.clone());
-        // What it breaks off another process, or the next start, asks again when its lease ran out.
-        tokio::spawn(async move { stop.run_until_cancelled(exchange.keep_asking()).await })
-    };
-    let looking = tokio::spawn(keep_looking(
-        loaded.clone(),
-        Arc::clone(&exchange),
+    let mut background = JoinSet::new();
+    if let Some((listener, counted)) = watched {
+        background.spawn(operations::http::serve(
+            listener,
+            Arc::clone(&node),
+            counted,
+            stop.clone(),
+        ));
+    }
+    // What it breaks off another process, or the next start, asks again when its lease ran out.
+    background.spawn({
+        let (exchange, resting) = (Arc::clone(&exchange), resting.clone());
+        async move {
+            resting.run_until_cancelled(exchange.keep_asking()).await;
+        }
+    });
+    background.spawn(keep_looking(
+        Arc::clone(&node),
         server,
         clients,
         Arc::clone(&clock),
-        stop.clone(),
+        resting.clone(),
     ));
-    tracing::info!(node = %code, peers = %loaded.node.listen.peers, socket = %loaded.node.listen.socket.display(), "the node serves");
+    background.spawn(operations::clock::keep_comparing(
+        Arc::clone(&exchange),
+        resting.clone(),
+    ));
+    background.spawn(operations::supervisor::keep_alive(stop.clone()));
+    tracing::info!(node = %code, peers = %loaded.node.listen.peers, socket = %loaded.node.listen.socket.display(), operations = loaded.node.operations.listen, "the node serves");
+    operations::supervisor::ready(&format!("{code} {}", loaded.node.listen.peers));
     ask_neighbours_for_notes(&exchange);
 
-    wait_for_end(until_stdin_closes).await?;
-    tracing::info!("stopping");
+    signals.end().await;
+    operations::supervisor::stopping();
+    tracing::info!(
+        in_hand = work.count(),
+        "stopping: new work is refused, what is in hand is finished"
+    );
+    resting.cancel();
+    tokio::select! {
+        () = work.finish() => tracing::info!("everything in hand is finished"),
+        () = tokio::time::sleep(FINISH) => tracing::warn!(in_hand = work.count(), "what is in hand took too long and is broken off"),
+        () = signals.again() => tracing::warn!(in_hand = work.count(), "told twice to stop: what is in hand is broken off"),
+    }
     stop.cancel();
-    let _ = tokio::time::timeout(Duration::from_secs(12), async {
-        tokio::join!(peer_port, own_port, looking, asking)
-    })
-    .await;
+    let ports = async { tokio::join!(peer_port, own_port, background.join_all()) };
+    let _ = tokio::time::timeout(CLOSE, ports).await;
     let _ = std::fs::remove_file(&loaded.node.listen.socket);
     Ok(())
+}
+
+async fn bind(loaded: &Loaded, key: &str, port: &str) -> anyhow::Result<TcpListener> {
+    Ok(TcpListener::bind(port)
+        .await
+        .map_err(|error| port_is_taken(loaded, key, port, &error))?)
 }
 
 fn reread(loaded: &Loaded) -> anyhow::Result<NodeKeys> {
@@ -130,34 +173,61 @@ fn ask_neighbours_for_notes(exchange: &SharedExchange) {
     }
 }
 
-/// SIGTERM, Ctrl-C, or the parent's end.
-async fn wait_for_end(until_stdin_closes: bool) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
-    let parent = async {
-        if !until_stdin_closes {
-            return std::future::pending::<()>().await;
+/// What tells a node to stop: SIGTERM, Ctrl-C, or the parent's end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    parent: oneshot::Receiver<()>,
+    /// Without a parent to wait for, its word never comes.
+    _kept: Option<oneshot::Sender<()>>,
+}
+
+impl Signals {
+    fn new(until_stdin_closes: bool) -> anyhow::Result<Self> {
+        let (gone, parent) = oneshot::channel();
+        let mut kept = Some(gone);
+        if until_stdin_closes && let Some(gone) = kept.take() {
+            // A thread of its own: one of the runtime's would keep the process until standard input closes.
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+                let _ = gone.send(());
+            });
         }
-        let mut byte = [0; 64];
-        let mut stdin = tokio::io::stdin();
-        while matches!(stdin.read(&mut byte).await, Ok(read) if read > 0) {}
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-        () = parent => {}
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?,
+            interrupt: signal(SignalKind::interrupt()).context("Ctrl-C cannot be waited for")?,
+            parent,
+            _kept: kept,
+        })
     }
-    Ok(())
+
+    /// The first of them.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = &mut self.parent => {}
+        }
+    }
+
+    /// A signal once more.
+    async fn again(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Looks at certificates and notes on disk; what changed counts without a restart, what is bad leaves the good state and is said.
 async fn keep_looking(
-    loaded: Loaded,
-    exchange: SharedExchange,
+    node: Arc<Running>,
     server: Server,
     clients: Arc<PeerClients>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) {
+    let (loaded, exchange) = (&node.loaded, &node.exchange);
     let folder = loaded.node.identity.directory.clone();
     let mut chain_seen = modified(&folder.join("certs/chain.pem"));
     let mut notes_seen = notes_modified(&folder);
@@ -170,8 +240,11 @@ async fn keep_looking(
         let chain_now = modified(&folder.join("certs/chain.pem"));
         if chain_now != chain_seen {
             chain_seen = chain_now;
-            match reload_certificate(&loaded, &exchange.trust(), &server, &clients, &*clock) {
-                Ok(()) => tracing::info!("the new certificate counts"),
+            match reload_certificate(loaded, &exchange.trust(), &server, &clients, &*clock) {
+                Ok(until) => {
+                    node.certified_until(until);
+                    tracing::info!(%until, "the new certificate counts");
+                }
                 Err(error) => tracing::error!(%error, "the new certificate is bad; the old one goes on serving"),
             }
         }
@@ -206,19 +279,19 @@ fn reload_certificate(
     server: &Server,
     clients: &PeerClients,
     clock: &dyn Clock,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Time> {
     let identity = Identity {
         keys: reread(loaded)?,
         trust: trust.clone(),
     };
-    identity.judge_certificate(loaded, clock)?;
+    let until = identity.judge_certificate(loaded, clock)?;
     let material = || Material {
         chain: identity.keys.chain.clone(),
         key: identity.keys.tls.clone_key(),
     };
     server.reload(&material())?;
     clients.reload(material());
-    Ok(())
+    Ok(until)
 }
 
 fn modified(path: &Path) -> Option<std::time::SystemTime> {

@@ -11,6 +11,7 @@
 mod byzantine;
 mod hostile;
 mod late;
+mod operations;
 mod rig;
 
 use std::os::unix::fs::PermissionsExt;

@@ -171,3 +171,61 @@ fn collect(directory: &Path, into: &mut Vec<PathBuf>) {
         }
     }
 }
+
+/// The fields of an event's macro, before its message: `peer = %x`, `%x`, `x.y`, without their values.
+fn fields_of(call: &str) -> BTreeSet<String> {
+    let before = call.split('"').next().unwrap_or_default();
+    let fields = before.split(',').map(str::trim).filter(|field| !field.is_empty());
+    let name = |field: &str| {
+        field
+            .split('=')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .trim_start_matches(['%', '?'])
+            .to_owned()
+    };
+    fields.map(name).collect()
+}
+
+#[test]
+fn every_field_that_is_logged_stands_in_the_list_of_what_may_be() {
+    let logging = std::fs::read_to_string(root().join("node/src/logging.rs")).unwrap();
+    let list = logging
+        .split("const FIELDS")
+        .nth(1)
+        .unwrap()
+        .split("];")
+        .next()
+        .unwrap();
+    let listed: BTreeSet<_> = list.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(listed.contains("peer") && listed.contains("trace"), "{listed:?}");
+    let mut sources = Vec::new();
+    for directory in ["node/src", "certs/src", "crates"] {
+        collect(&root().join(directory), &mut sources);
+    }
+    let mut events = 0;
+    for source in sources {
+        let text = std::fs::read_to_string(&source).unwrap();
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for level in ["error", "warn", "info", "debug", "trace"] {
+            for call in text.split(&format!("tracing::{level}!(")).skip(1) {
+                events += 1;
+                for field in fields_of(call) {
+                    assert!(
+                        listed.contains(&field),
+                        "{} logs {field}: list it in node/src/logging.rs if it never says anything about a person",
+                        source.display()
+                    );
+                }
+                let message = call.split('"').nth(1).unwrap_or_default();
+                assert!(
+                    !message.contains('{'),
+                    "{}: a message holds no values: {message}",
+                    source.display()
+                );
+            }
+        }
+    }
+    assert!(events > 30, "found only {events} events");
+}

@@ -40,18 +40,21 @@ pub(crate) async fn run(config: Option<&Path>, as_json: bool) -> anyhow::Result<
 async fn judge(loaded: &Loaded) -> anyhow::Result<()> {
     let identity = Identity::read(loaded, &SystemClock)?;
     identity.judge_certificate(loaded, &SystemClock)?;
-    let peers = &loaded.node.listen.peers;
-    // A node that runs holds its own port: then its socket answers.
+    // A node that runs holds its own ports: then its socket answers.
     if tokio::net::UnixStream::connect(&loaded.node.listen.socket)
         .await
         .is_err()
-        && let Err(error) = tokio::net::TcpListener::bind(peers).await
     {
-        anyhow::bail!(loaded.finding(
-            "listen.peers",
-            format!("{peers}: {error}"),
-            "换一个端口，或停掉占用它的程序 choose another port, or stop what holds it"
-        ));
+        let operations = loaded.node.operations.listen.as_deref();
+        let ports = [
+            ("listen.peers", Some(loaded.node.listen.peers.as_str())),
+            ("operations.listen", operations),
+        ];
+        for (key, port) in ports.into_iter().filter_map(|(key, port)| Some((key, port?))) {
+            tokio::net::TcpListener::bind(port)
+                .await
+                .map_err(|error| port_is_taken(loaded, key, port, &error))?;
+        }
     }
     if let Some(file) = loaded.node.storage.url.strip_prefix("sqlite:") {
         let directory = Path::new(file).parent().unwrap_or(Path::new("."));
@@ -64,4 +67,13 @@ async fn judge(loaded: &Loaded) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A port that cannot be opened, with its line.
+pub(crate) fn port_is_taken(loaded: &Loaded, key: &str, port: &str, error: &std::io::Error) -> Finding {
+    loaded.finding(
+        key,
+        format!("{port}: {error}"),
+        "换一个端口，或停掉占用它的程序 choose another port, or stop what holds it",
+    )
 }

@@ -26,6 +26,7 @@ pub(crate) struct Outcome {
 
 pub(crate) async fn run(config: Option<&Path>, args: ImportArgs) -> anyhow::Result<u8> {
     let node = Node::open(config).await?;
+    node.heed_the_clock().await;
     let mut documents = Vec::new();
     let mut failed = false;
     for file in &args.files {

@@ -1,0 +1,190 @@
+//! The metrics (指标): what each means, and the gauges that are read when somebody asks. Labels are bounded: neighbours'
+//! codes, closed words, names of notes.
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use sanku_values::Time;
+
+use crate::operations::ready::look;
+use crate::operations::{PATIENCE, Running, machine};
+
+/// Says what each metric means.
+pub(crate) fn describe() {
+    describe_counter!(
+        "sanku_asked_total",
+        "Questions put to each neighbour, by what came of them"
+    );
+    describe_histogram!(
+        "sanku_ask_seconds",
+        Unit::Seconds,
+        "How long each neighbour took to answer to the end"
+    );
+    describe_counter!(
+        "sanku_served_total",
+        "Requests of each neighbour, by the status they were answered with"
+    );
+    describe_histogram!(
+        "sanku_serve_seconds",
+        Unit::Seconds,
+        "How long it took until a response to each neighbour began"
+    );
+    describe_counter!(
+        "sanku_budget_refused_total",
+        "Requests beyond a neighbour's budget (429)"
+    );
+    describe_counter!(
+        "sanku_results_total",
+        "Results of this node's own questions, complete or not"
+    );
+    describe_counter!("sanku_panics_total", "Panics that ended a task");
+    describe_gauge!("sanku_ready", "1 if the node can do its work");
+    describe_gauge!("sanku_missing", "1 for each thing without which it cannot");
+    describe_gauge!("sanku_in_hand", "Requests that are being answered");
+    describe_gauge!("sanku_log_entries", "Entries of the log");
+    describe_gauge!(
+        "sanku_log_newest_timestamp_seconds",
+        Unit::Seconds,
+        "When the newest entry was said"
+    );
+    describe_gauge!(
+        "sanku_unwitnessed_seconds",
+        Unit::Seconds,
+        "Age of the oldest entry without a cosignature that counts"
+    );
+    describe_gauge!("sanku_imports", "Imports of departments' files");
+    describe_gauge!("sanku_imported_rows", "Rows that imports brought");
+    describe_gauge!("sanku_queue_length", "Own questions that wait to be asked again");
+    describe_gauge!(
+        "sanku_note_number",
+        "The number of each note, its issue time in Unix milliseconds"
+    );
+    describe_gauge!("sanku_note_age_seconds", Unit::Seconds, "The age of each note");
+    describe_gauge!(
+        "sanku_registry_not_after_timestamp_seconds",
+        Unit::Seconds,
+        "Until when the registry is good"
+    );
+    describe_gauge!(
+        "sanku_certificate_not_after_timestamp_seconds",
+        Unit::Seconds,
+        "When this node's certificate expires"
+    );
+    describe_gauge!(
+        "sanku_clock_lead_seconds",
+        Unit::Seconds,
+        "Each neighbour's clock's lead over ours"
+    );
+    describe_gauge!(
+        "sanku_clock_held",
+        "1 while nothing is appended since the clock is too far off"
+    );
+    describe_gauge!(
+        "sanku_disk_free_bytes",
+        Unit::Bytes,
+        "Room left where the database lies"
+    );
+    describe_gauge!("sanku_disk_size_bytes", Unit::Bytes, "All room where the database lies");
+    describe_gauge!("sanku_build_info", "1, with the version");
+    describe_gauge!("process_resident_memory_bytes", Unit::Bytes, "Resident memory");
+    describe_gauge!("process_open_fds", "Open files");
+    describe_gauge!("process_max_fds", "How many files may be open");
+    describe_gauge!("process_uptime_seconds", Unit::Seconds, "How long the process runs");
+}
+
+fn seconds(time: Time) -> f64 {
+    time.millis() as f64 / 1000.0
+}
+
+fn set(name: &'static str, value: f64) {
+    gauge!(name).set(value);
+}
+
+/// Reads everything that is not counted where it happens.
+pub(crate) async fn refresh(node: &Running) {
+    let (exchange, now) = (&node.exchange, node.exchange.now());
+    let age = |since: Time| (now.millis() - since.millis()).max(0) as f64 / 1000.0;
+    let flag = |set: bool| f64::from(u8::from(set));
+
+    let look = look(node).await;
+    set("sanku_ready", flag(look.missing.is_empty()));
+    for what in [
+        "stopping",
+        "recovering",
+        "database",
+        "registry",
+        "member",
+        "certificate",
+        "clock",
+    ] {
+        let lacks = look.missing.iter().any(|missing| missing.what == what);
+        gauge!("sanku_missing", "what" => what).set(flag(lacks));
+    }
+    set("sanku_in_hand", node.work.count() as f64);
+    if let Some(standing) = &look.standing {
+        set("sanku_log_entries", standing.entries as f64);
+        set("sanku_imports", standing.imports as f64);
+        set("sanku_imported_rows", standing.records as f64);
+        set(
+            "sanku_log_newest_timestamp_seconds",
+            standing.newest.map_or(0.0, seconds),
+        );
+        let store = exchange.store();
+        let counts = async { (store.unwitnessed_since().await, exchange.queue_length().await) };
+        if let Ok((unwitnessed, waiting)) = tokio::time::timeout(PATIENCE, counts).await {
+            if let Ok(since) = unwitnessed {
+                set("sanku_unwitnessed_seconds", since.map_or(0.0, age));
+            }
+            if let Ok(waiting) = waiting {
+                set("sanku_queue_length", waiting as f64);
+            }
+        }
+    }
+
+    let trust = exchange.trust();
+    let prefix = format!("{}/", trust.federation());
+    for (name, held) in trust.list() {
+        let (number, note) = (held.reference.number, name.trim_start_matches(&prefix).to_owned());
+        gauge!("sanku_note_number", "note" => note.clone()).set(number as f64);
+        let issued = Time::from_millis(i64::try_from(number).unwrap_or(i64::MAX));
+        gauge!("sanku_note_age_seconds", "note" => note).set(age(issued));
+    }
+    if let Some((_, registry, _)) = trust.registry() {
+        set(
+            "sanku_registry_not_after_timestamp_seconds",
+            seconds(registry.not_after),
+        );
+    }
+    set(
+        "sanku_certificate_not_after_timestamp_seconds",
+        seconds(node.certificate()),
+    );
+
+    for neighbour in exchange.standing() {
+        let peer = neighbour.code.to_string();
+        // Counters that nothing raised yet are there from the start, so that a rate over them is known.
+        counter!("sanku_asked_total", "peer" => peer.clone(), "outcome" => "answered").increment(0);
+        counter!("sanku_served_total", "peer" => peer.clone(), "status" => "200").increment(0);
+        counter!("sanku_budget_refused_total", "peer" => peer.clone()).increment(0);
+        if let Some(lead) = neighbour.clock {
+            gauge!("sanku_clock_lead_seconds", "peer" => peer).set(lead as f64 / 1000.0);
+        }
+    }
+    for complete in ["true", "false"] {
+        counter!("sanku_results_total", "complete" => complete).increment(0);
+    }
+    counter!("sanku_panics_total").increment(0);
+    set("sanku_clock_held", flag(exchange.store().is_held()));
+
+    if let Some(room) = machine::room(&node.loaded.node.storage.url) {
+        set("sanku_disk_free_bytes", room.free as f64);
+        set("sanku_disk_size_bytes", room.size as f64);
+    }
+    if let Some(memory) = machine::memory() {
+        set("process_resident_memory_bytes", memory as f64);
+    }
+    if let Some((open, most)) = machine::files() {
+        set("process_open_fds", open as f64);
+        set("process_max_fds", most as f64);
+    }
+    set("process_uptime_seconds", node.uptime().as_secs_f64());
+    gauge!("sanku_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
