@@ -22,6 +22,7 @@ use crate::config::{Log, LogFormat};
 /// Fields that are written with their values: codes, closed words, numbers, times, places in our own code, errors of ours.
 const FIELDS: &[&str] = &[
     "address",
+    "again",
     "asker",
     "attempt",
     "category",
