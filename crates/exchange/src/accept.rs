@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sanku_federation_protocol::body::QueryBody;
 use sanku_federation_protocol::entry::{NoteRef, QueryEntry, Said, WithdrawalEntry};
-use sanku_federation_protocol::names::{Origin, StatementId};
+use sanku_federation_protocol::names::{Origin, Priority, StatementId};
 use sanku_federation_protocol::notes::Registry;
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::statement::VerifiedRun;
@@ -53,6 +53,11 @@ pub(crate) struct Accepted {
 impl Accepted {
     pub(crate) const fn asker(&self) -> DivisionCode {
         self.origin.node
+    }
+
+    /// Whether nobody waits for it.
+    pub(crate) fn is_batch(&self) -> bool {
+        matches!(&self.asking, Asking::Query(entry, _) if entry.priority == Priority::Batch)
     }
 }
 

@@ -9,7 +9,7 @@ use sanku_federation_protocol::body::{Body, Mandate, Person, QueryBody, Salt, Su
 use sanku_federation_protocol::entry::{Draft, QueryEntry, Said};
 use sanku_federation_protocol::gather::Gathered;
 use sanku_federation_protocol::merge::Merged;
-use sanku_federation_protocol::names::StatementId;
+use sanku_federation_protocol::names::{Priority, StatementId};
 use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_federation_protocol::stream::{Event, Reader};
 use sanku_store::{AskedKind, Effect, key_name};
@@ -116,6 +116,8 @@ impl<N: Network> Exchange<N> {
         {
             return Err(ExchangeError::Refused(rule));
         }
+        let _places = self.admit_own(case.priority == Priority::Batch).await?;
+        self.charge_own(&entry, &body)?;
         let id = StatementId::generate(now);
         let line = body.line()?;
         let (expires, mandate) = (entry.expires, entry.mandate_id);

@@ -8,6 +8,8 @@ use sanku_federation_protocol::names::{Rule, Word};
 use sanku_values::{DivisionCode, Time};
 use serde::Deserialize;
 
+use crate::budgets::Limits;
+
 /// How an asker stands to this node (关系).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -34,6 +36,8 @@ pub struct Policy {
     pub subordinate: Vec<Word>,
     /// Purposes that nodes of other branches may ask for.
     pub other: Vec<Word>,
+    /// How much may be asked.
+    pub budgets: Limits,
 }
 
 /// Purposes of social assistance and the checks that the regulation names.
@@ -56,6 +60,7 @@ impl Default for Policy {
             superior: all.clone(),
             subordinate: all.clone(),
             other: all,
+            budgets: Limits::default(),
         }
     }
 }
@@ -340,6 +345,7 @@ mod tests {
             superior: Vec::new(),
             subordinate: Vec::new(),
             other: Vec::new(),
+            budgets: Limits::default(),
         };
         assert!(matches!(judge(421_000, &nobody), Leave::Refuse(Rule::Purpose)));
         assert!(!stops(Rule::Relation) && !stops(Rule::Purpose));

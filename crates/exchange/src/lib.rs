@@ -5,18 +5,23 @@
 
 mod accept;
 mod account;
+mod admission;
 mod asker;
 pub mod authorise;
+mod breaker;
+mod budgets;
 pub mod case;
 pub mod clock;
 mod follow;
 mod neighbours;
 pub mod network;
 mod once;
+mod peers;
 mod question;
 mod queue;
 mod result;
 mod search;
+mod slots;
 mod spreading;
 pub mod standing;
 pub mod trace;
@@ -28,6 +33,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 pub use asker::{Asked, Progress};
 pub use authorise::Policy;
+pub use breaker::BreakerState;
+pub use budgets::Limits;
 pub use case::Case;
 pub use network::{AskFailure, ByteStream, Hop, Network, Reply};
 pub use question::Lines;
@@ -73,6 +80,12 @@ pub enum ExchangeError {
     /// Other bytes under an id that was used.
     #[error("编号已用于别的内容 other bytes came under this id before")]
     Conflict,
+    /// A budget is used up.
+    #[error("查询过多，请稍后再试 too many questions for now ({0}); ask again in a few seconds")]
+    TooMany(&'static str),
+    /// Too much is in hand.
+    #[error("本节点繁忙，请稍后再试 this node has too many questions in hand; ask again in a few seconds")]
+    Busy,
     /// No registry is at hand.
     #[error("没有登记公告 no registry is at hand; copy the federation's notes to this node")]
     NoRegistry,
@@ -114,7 +127,8 @@ impl ExchangeError {
         match self {
             Self::Conflict => ProblemKind::Conflict,
             Self::Store(StoreError::Clock) => ProblemKind::Clock,
-            Self::Store(_) => ProblemKind::Unavailable,
+            Self::Store(_) | Self::Busy => ProblemKind::Unavailable,
+            Self::TooMany(_) => ProblemKind::TooMany,
             _ => ProblemKind::Internal,
         }
     }
@@ -144,6 +158,8 @@ pub struct Exchange<N> {
     conclusions: once::Seats,
     changes: tokio::sync::watch::Sender<u64>,
     queue: queue::Bell,
+    peers: peers::Peers,
+    admission: admission::Admission,
     note_turn: tokio::sync::Mutex<()>,
     fruitless: std::sync::Mutex<HashMap<DivisionCode, Instant>>,
     readings: clock::Readings,
@@ -166,13 +182,15 @@ impl<N: Network> Exchange<N> {
             store,
             trust,
             network,
-            policy,
             sealing,
             clock,
             seats: once::Seats::default(),
             conclusions: once::Seats::default(),
             changes: tokio::sync::watch::Sender::default(),
             queue: queue::Bell::default(),
+            peers: peers::Peers::default(),
+            admission: admission::Admission::new(&policy),
+            policy,
             note_turn: tokio::sync::Mutex::new(()),
             fruitless: std::sync::Mutex::default(),
             readings: clock::Readings::default(),

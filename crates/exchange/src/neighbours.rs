@@ -1,6 +1,7 @@
 //! Asking neighbours: concurrently, each under its own limit, every run verified before it goes anywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -16,10 +17,19 @@ use sanku_tlog::Hash;
 use sanku_values::{Clock, DivisionCode, Time};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 
 use crate::accept::{Accepted, Asking};
 use crate::authorise::stops;
-use crate::network::{AskFailure, Hop, Network};
+use crate::breaker::Verdict;
+use crate::network::{AskFailure, Hop, Network, Reply};
+use crate::peers::Peers;
+use crate::slots::Slots;
+
+/// The longest pause before a retry.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// Longer than the time between two signs of life: whoever is silent for so long does not work.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// What came of asking one neighbour.
 #[derive(Debug)]
@@ -28,6 +38,17 @@ pub(crate) struct Heard {
     pub(crate) rejected: Vec<Rejected>,
     /// The digest over its notes, if it said one.
     pub(crate) notes: Option<Hash>,
+}
+
+impl Heard {
+    /// Nobody was asked.
+    pub(crate) const fn nothing(observed: Observed) -> Self {
+        Self {
+            observed,
+            rejected: Vec::new(),
+            notes: None,
+        }
+    }
 }
 
 /// The neighbours to ask, and for each the codes behind it that are wanted.
@@ -57,6 +78,10 @@ pub(crate) struct Way<'a, N> {
     pub(crate) clock: &'a dyn Clock,
     /// Opens what is sealed to this node.
     pub(crate) sealing: &'a SealingKey,
+    /// What is remembered of asking each neighbour.
+    pub(crate) peers: &'a Peers,
+    /// Places of this question on the way.
+    pub(crate) places: &'a Slots,
     pub(crate) here: DivisionCode,
     pub(crate) asked: &'a Accepted,
 }
@@ -71,20 +96,15 @@ pub(crate) async fn ask<N: Network>(
 ) -> Heard {
     let began = Instant::now();
     let since = way.clock.now();
-    let end = |outcome: Outcome, rejected: Vec<Rejected>, notes| Heard {
-        observed: Observed {
-            node: neighbour,
-            outcome,
-            since,
-            milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        },
-        rejected,
-        notes,
-    };
     if let Err(kind) = way.trust.judge_member(neighbour) {
         tracing::warn!(%neighbour, %kind, "a neighbour is not asked");
-        return end(Outcome::NotTrusted, Vec::new(), None);
+        return Heard::nothing(not_asked(neighbour, Outcome::NotTrusted, since));
     }
+    let turn = match way.peers.pass(neighbour, since) {
+        Ok(turn) => turn,
+        // Its breaker is open: it is unreachable at once, and since when.
+        Err(since) => return Heard::nothing(not_asked(neighbour, Outcome::Unreachable, since)),
+    };
     let limit = hop.budget;
     let body = Bytes::from(write_run(&way.asked.run));
     let mut reading = Reading {
@@ -94,13 +114,25 @@ pub(crate) async fn ask<N: Network>(
         sealing: (way.here == way.asked.asker()).then_some(way.sealing),
         neighbour,
         behind,
+        since: None,
+        alive: false,
         heard: 0,
         account: false,
         refused: false,
         rejected: BTreeSet::new(),
         notes: None,
     };
-    let outcome = match tokio::time::timeout(limit, reading.through(way.network, hop, body, &runs)).await {
+    let batch = way.asked.is_batch();
+    let asking = async {
+        // Waiting for a turn is this node's own time: the neighbour has what is left of it.
+        let _turns = (way.places.take(batch).await, turn.take(batch).await);
+        let budget = limit.saturating_sub(began.elapsed());
+        reading.since = Some(Instant::now());
+        reading.through(&way, Hop { budget, ..hop }, body, &runs).await
+    };
+    let end = tokio::time::timeout(limit, asking).await;
+    way.peers.ended(neighbour, reading.verdict(&end), way.clock.now());
+    let outcome = match end {
         Ok(Ok(())) => reading.outcome(),
         Ok(Err(failure)) => {
             tracing::info!(%neighbour, outcome = %failure.outcome, why = %failure.why, "a neighbour failed");
@@ -109,12 +141,55 @@ pub(crate) async fn ask<N: Network>(
         Err(_) => Outcome::Late,
     };
     // What did not hold of the neighbour itself is its own outcome; the others are named beside it.
-    let rejected = std::mem::take(&mut reading.rejected);
-    let rejected = rejected
-        .into_iter()
-        .filter(|rejected| rejected.node != neighbour)
-        .collect();
-    end(outcome, rejected, reading.notes)
+    let rejected = std::mem::take(&mut reading.rejected).into_iter();
+    Heard {
+        observed: Observed {
+            node: neighbour,
+            outcome,
+            since,
+            milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        },
+        rejected: rejected.filter(|rejected| rejected.node != neighbour).collect(),
+        notes: reading.notes,
+    }
+}
+
+/// The neighbour's response. What fails before its first byte is tried once more, after a moment and within the budget, by this
+/// hop alone, and only while retries are few.
+async fn reply<N: Network>(way: &Way<'_, N>, to: DivisionCode, hop: Hop, body: Bytes) -> Result<Reply, AskFailure> {
+    let began = Instant::now();
+    let first = way.network.ask(to, hop.clone(), body.clone()).await;
+    match first {
+        Err(failure) if failure.may_pass() && hop.attempt == 1 && way.peers.may_retry(to) => {
+            tracing::info!(neighbour = %to, why = %failure.why, "a neighbour is tried once more");
+            metrics::counter!("sanku_retries_total", "peer" => to.to_string()).increment(1);
+            tokio::time::sleep(LONGEST_PAUSE.min(hop.budget / 4).mul_f64(fastrand::f64())).await;
+            let hop = Hop {
+                budget: hop.budget.saturating_sub(began.elapsed()),
+                attempt: hop.attempt + 1,
+                ..hop
+            };
+            way.network.ask(to, hop, body).await
+        }
+        first => first,
+    }
+}
+
+impl AskFailure {
+    /// Whether the same question might pass a moment later: the connection failed, before any word.
+    fn may_pass(&self) -> bool {
+        self.problem.is_none() && matches!(self.outcome, Outcome::Unreachable | Outcome::PeerError)
+    }
+
+    /// What it says of the neighbour.
+    fn verdict(&self) -> Verdict {
+        match (self.outcome, self.problem) {
+            (Outcome::Overloaded, _) => Verdict::Fails,
+            (_, Some(kind)) if kind.status() < 500 => Verdict::Works,
+            (Outcome::Unreachable | Outcome::PeerError, _) => Verdict::Fails,
+            _ => Verdict::Unknown,
+        }
+    }
 }
 
 struct Reading<'a> {
@@ -125,6 +200,10 @@ struct Reading<'a> {
     sealing: Option<&'a SealingKey>,
     neighbour: DivisionCode,
     behind: BTreeSet<DivisionCode>,
+    /// When it was its turn.
+    since: Option<Instant>,
+    /// It said something, if only that it lives.
+    alive: bool,
     heard: usize,
     /// The last statement so far is the neighbour's own account.
     account: bool,
@@ -137,12 +216,13 @@ struct Reading<'a> {
 impl Reading<'_> {
     async fn through<N: Network>(
         &mut self,
-        network: &N,
+        way: &Way<'_, N>,
         hop: Hop,
         body: Bytes,
         runs: &mpsc::Sender<VerifiedRun>,
     ) -> Result<(), AskFailure> {
-        let reply = network.ask(self.neighbour, hop, body).await?;
+        let reply = reply(way, self.neighbour, hop, body).await?;
+        self.alive = true;
         self.notes = reply.notes;
         let mut stream = reply.body;
         let mut reader = Reader::new();
@@ -264,6 +344,17 @@ impl Reading<'_> {
             .insert(&run, &on_way)
             .map_err(|_| RunError::BadProof("it does not answer what was asked"))?;
         Ok(run)
+    }
+
+    /// What the end says of the neighbour itself.
+    fn verdict(&self, end: &Result<Result<(), AskFailure>, Elapsed>) -> Verdict {
+        match end {
+            Ok(Ok(())) => Verdict::Works,
+            Ok(Err(failure)) => failure.verdict(),
+            // Whoever says nothing at all for longer than between two signs of life hangs. A shorter budget tells nothing.
+            Err(_) if !self.alive && self.since.is_some_and(|since| since.elapsed() >= SILENCE) => Verdict::Fails,
+            Err(_) => Verdict::Unknown,
+        }
     }
 
     /// What is observed of a response that came to its end.

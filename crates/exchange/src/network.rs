@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use sanku_federation_protocol::names::Outcome;
-use sanku_federation_protocol::problem::Problem;
+use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::trace::Trace;
 use sanku_tlog::Hash;
 use sanku_values::{DivisionCode, Time};
@@ -58,6 +58,8 @@ pub struct AskFailure {
     pub outcome: Outcome,
     /// For the log of operations: no personal data.
     pub why: String,
+    /// The problem with which it answered, if it did.
+    pub problem: Option<ProblemKind>,
 }
 
 impl AskFailure {
@@ -66,6 +68,7 @@ impl AskFailure {
         Self {
             outcome,
             why: why.into(),
+            problem: None,
         }
     }
 }
@@ -74,6 +77,7 @@ impl From<Problem> for AskFailure {
     fn from(problem: Problem) -> Self {
         Self {
             outcome: problem.known().outcome(),
+            problem: Some(problem.known()),
             why: problem.kind,
         }
     }

@@ -1,6 +1,6 @@
 //! The way of a question through a node, from top to bottom, the same for the person at this node and for a neighbour.
 //!
-//! `accept` → `once` → `authorise` → ask neighbours while searching here → verify → log → `account`. No step calls back
+//! `accept` → `admission` → `once` → `authorise` → ask neighbours while searching here → verify → log → `account`. No step calls back
 //! into the path. What leaves are only `Verified` runs of others and `Committed` runs of our own.
 
 use std::collections::BTreeSet;
@@ -25,10 +25,13 @@ use crate::accept::{self, Accepted, Asking};
 use crate::authorise::{Circumstances, Leave, authorise, words};
 use crate::network::{Hop, Network};
 use crate::once::{Seat, answered, discloses, only_accounts, refused};
+use crate::slots::Slots;
 use crate::{Caller, Exchange, ExchangeError, account, neighbours, search};
 
 /// The most codes that a request names as still missing.
 const ONLY_AT_MOST: usize = 1_000;
+/// Neighbours that one question is on its way to at once.
+const OF_A_QUESTION: usize = 64;
 /// Runs of a response that wait for the reader.
 const WAITING: usize = 64;
 /// A sign of life while nothing else comes.
@@ -58,6 +61,10 @@ impl<N: Network> Exchange<N> {
             .accept(&caller, request)
             .await
             .map_err(|problem| problem.of(self.here()))?;
+        let places = self
+            .admit(from, &asked)
+            .await
+            .map_err(|problem| problem.of(self.here()))?;
         let seat = self
             .seat_at_once(&asked)
             .await
@@ -68,6 +75,7 @@ impl<N: Network> Exchange<N> {
         let node = Arc::clone(self);
         // A client that goes away cancels what is still asked for it; what was said by then is in the log.
         let answering = async move {
+            let _places = places;
             let work = node.answer(&caller, &asked, seat, &hop, began, runs);
             tokio::pin!(work);
             let mut done = None;
@@ -280,6 +288,8 @@ impl<N: Network> Exchange<N> {
                 Ok(Vec::new())
             }
             Leave::Refuse(rule) | Leave::Stop(rule) => {
+                // A refusal counts double, whether or not the budget has as much.
+                let _ = self.charge(asked);
                 let (zh, en) = words(*rule);
                 let body = RefusalBody {
                     salt: Salt::generate()?,
@@ -374,15 +384,13 @@ impl<N: Network> Exchange<N> {
         runs: &mpsc::Sender<VerifiedRun>,
     ) -> Vec<neighbours::Heard> {
         let trust = self.trust.load_full();
+        let places = Slots::of(OF_A_QUESTION);
         let asks = onward.into_iter().map(|(neighbour, behind)| {
-            let trust = Arc::clone(&trust);
+            let (trust, places) = (Arc::clone(&trust), &places);
             async move {
                 let Some(hop) = neighbours::left(hop, began) else {
-                    return neighbours::Heard {
-                        observed: neighbours::not_asked(neighbour, Outcome::Late, self.clock.now()),
-                        rejected: Vec::new(),
-                        notes: None,
-                    };
+                    let late = neighbours::not_asked(neighbour, Outcome::Late, self.clock.now());
+                    return neighbours::Heard::nothing(late);
                 };
                 // More codes than a request may name: then all are asked, and who answered before repeats it.
                 let only = hop.only.as_ref().filter(|_| behind.len() <= ONLY_AT_MOST);
@@ -395,6 +403,8 @@ impl<N: Network> Exchange<N> {
                     trust: &trust,
                     clock: &*self.clock,
                     sealing: &self.sealing,
+                    peers: &self.peers,
+                    places,
                     here: self.here(),
                     asked,
                 };

@@ -9,6 +9,7 @@ use sanku_federation_protocol::names::Outcome;
 use sanku_values::{DivisionCode, Time};
 
 use crate::Exchange;
+use crate::breaker::BreakerState;
 use crate::network::Network;
 
 /// What was last observed of each neighbour since the start.
@@ -34,6 +35,8 @@ pub struct Neighbour {
     pub last: Option<Last>,
     /// Its clock's lead over ours, in milliseconds; nothing if it was not compared lately.
     pub clock: Option<i64>,
+    /// Whether it is asked at all for now.
+    pub breaker: BreakerState,
 }
 
 impl<N: Network> Exchange<N> {
@@ -46,6 +49,7 @@ impl<N: Network> Exchange<N> {
             code,
             last: observed.get(&code).copied(),
             clock: clocks.get(&code).copied(),
+            breaker: self.peers.state(code),
         });
         standing.collect()
     }

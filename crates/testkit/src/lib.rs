@@ -115,6 +115,11 @@ impl Federation {
 
     /// Nodes with policies of their own.
     pub async fn with_policies(codes: &[u32], policy: impl Fn(u32) -> Policy) -> Self {
+        Self::stored(codes, policy, |_| "sqlite::memory:".to_owned()).await
+    }
+
+    /// Nodes with policies and databases of their own.
+    pub async fn stored(codes: &[u32], policy: impl Fn(u32) -> Policy, url: impl Fn(u32) -> String) -> Self {
         let clock = Arc::new(FixedClock::at(morning()));
         let wires = Arc::new(Wires::default());
         let notary = Notary::of(codes.iter().copied().map(code));
@@ -133,7 +138,7 @@ impl Federation {
                 number: 1,
             };
             let store = Store::open(
-                "sqlite::memory:",
+                &url(*number),
                 StorageKeys::new(*notes::seed("storage", here), *notes::seed("index", here)),
                 origin,
                 notes::log_key(here),

@@ -18,6 +18,8 @@ use crate::Node;
 pub enum Fault {
     /// Nobody is there.
     Down,
+    /// Nobody is there for so many tries; then it is good.
+    DownFor(usize),
     /// It takes the question and never says anything.
     Hang,
     /// It waits before it asks.
@@ -84,6 +86,8 @@ pub struct Wires {
     nodes: Mutex<BTreeMap<DivisionCode, Weak<Node>>>,
     faults: Mutex<BTreeMap<(DivisionCode, DivisionCode), Fault>>,
     passed: Mutex<Vec<Passed>>,
+    tried: Mutex<BTreeMap<(DivisionCode, DivisionCode), usize>>,
+    under_way: Mutex<BTreeMap<(DivisionCode, DivisionCode), (usize, usize)>>,
     heard: Mutex<Vec<(DivisionCode, DivisionCode, Part)>>,
 }
 
@@ -125,6 +129,18 @@ impl Wires {
             .collect()
     }
 
+    /// How often a line was tried so far, whether or not anybody was there.
+    pub fn tries(&self, from: u32, to: u32) -> usize {
+        let line = (crate::code(from), crate::code(to));
+        held(&self.tried).get(&line).copied().unwrap_or_default()
+    }
+
+    /// The most questions that were under way on a line at once.
+    pub fn peak(&self, from: u32, to: u32) -> usize {
+        let line = (crate::code(from), crate::code(to));
+        held(&self.under_way).get(&line).map_or(0, |(_, peak)| *peak)
+    }
+
     /// The runs that `to` answered `from` so far, before anybody changed them.
     pub fn heard(&self, from: u32, to: u32) -> Vec<Part> {
         let line = (crate::code(from), crate::code(to));
@@ -139,6 +155,25 @@ impl Wires {
 
     fn fault(&self, from: DivisionCode, to: DivisionCode) -> Option<Fault> {
         held(&self.faults).get(&(from, to)).cloned()
+    }
+}
+
+/// A question under way on a line, until it is dropped.
+struct UnderWay(Arc<Wires>, (DivisionCode, DivisionCode));
+
+impl UnderWay {
+    fn begins(wires: &Arc<Wires>, line: (DivisionCode, DivisionCode)) -> Self {
+        let mut held = held(&wires.under_way);
+        let (now, peak) = held.entry(line).or_default();
+        *now += 1;
+        *peak = (*peak).max(*now);
+        Self(Arc::clone(wires), line)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        held(&self.0.under_way).entry(self.1).or_default().0 -= 1;
     }
 }
 
@@ -165,7 +200,16 @@ impl Line {
 
 impl Network for Line {
     async fn ask(&self, to: DivisionCode, hop: Hop, body: Bytes) -> Result<Reply, AskFailure> {
+        let line = (self.from, to);
+        *held(&self.wires.tried).entry(line).or_default() += 1;
+        if let Some(Fault::DownFor(left)) = held(&self.wires.faults).get_mut(&line)
+            && *left > 0
+        {
+            *left -= 1;
+            return Err(AskFailure::new(Outcome::Unreachable, "nobody is there"));
+        }
         let node = self.reach(to)?;
+        let under_way = UnderWay::begins(&self.wires, line);
         let fault = self.wires.fault(self.from, to);
         let hop = match &fault {
             Some(Fault::Hop(change)) => change(hop),
@@ -188,9 +232,10 @@ impl Network for Line {
         let (from, wires) = (self.from, Arc::clone(&self.wires));
         // Without a fault the lines pass as they come; to be changed, the response must be whole.
         let stream: sanku_exchange::ByteStream = match fault {
-            None | Some(Fault::Slow(_) | Fault::Hop(_)) => {
+            None | Some(Fault::Slow(_) | Fault::Hop(_) | Fault::DownFor(_)) => {
                 let lines = stream::unfold(lines, |mut lines| async move { Some((lines.recv().await?, lines)) });
                 Box::pin(lines.map(move |bytes| {
+                    let _ = &under_way;
                     let parts = Part::parse(&String::from_utf8_lossy(&bytes));
                     held(&wires.heard).extend(parts.into_iter().map(|part| (from, to, part)));
                     Ok(bytes)

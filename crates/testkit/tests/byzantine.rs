@@ -109,6 +109,8 @@ async fn edited_headers_leave_a_trace() {
 async fn a_cut_stream_keeps_whole_runs_and_hides_nobody() {
     let federation = world().await;
     for count in 0..6 {
+        // Past its breaker's longest wait: each is asked, though the one before failed.
+        federation.later(std::time::Duration::from_secs(70));
         federation.wires.spoil(HERE, CITY, Fault::CutAfter(count));
         let asked = federation.ask(HERE, federation.case()).await;
         for node in [PROVINCE, CITY, THERE] {

@@ -38,6 +38,7 @@ async fn an_unknown_purpose_is_refused() {
         superior: Vec::new(),
         subordinate: Vec::new(),
         other: Vec::new(),
+        ..Policy::default()
     };
     let policy = |node| if node == THERE { closed() } else { Policy::default() };
     let federation = Federation::with_policies(&ALL, policy).await;
