@@ -92,6 +92,16 @@ impl Server {
         })
     }
 
+    /// The same server with another budget of requests for each peer, in a second and at once.
+    #[must_use]
+    pub fn with_budget(self, a_second: NonZeroU32, at_once: NonZeroU32) -> Self {
+        let quota = Quota::per_second(a_second).allow_burst(at_once);
+        Self {
+            budgets: Arc::new(RateLimiter::keyed(quota)),
+            ..self
+        }
+    }
+
     /// Replaces chain and key. Built first, swapped after: bad material leaves the old serving.
     pub fn reload(&self, material: &Material) -> Result<(), TransportError> {
         let strict = Strict::new(Arc::clone(&self.trust), Arc::clone(&self.clock), None);
