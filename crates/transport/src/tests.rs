@@ -86,10 +86,15 @@ impl World {
     }
 
     fn run(&self, of: &str, listener: TcpListener) -> Node {
+        self.run_as(of, listener, |server| server)
+    }
+
+    fn run_as(&self, of: &str, listener: TcpListener, change: impl FnOnce(Server) -> Server) -> Node {
         let clock = Arc::new(FixedClock::at(start_of_time()));
         let trust = Arc::new(ArcSwap::from_pointee(self.trust()));
         let address = listener.local_addr().unwrap().to_string();
         let server = Server::new(code(of), &self.material(of), Arc::clone(&trust), clock.clone()).unwrap();
+        let server = change(server);
         let (stop, asked) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
         let task = tokio::spawn(server.clone().serve(listener, router(Arc::clone(&asked)), stop.clone()));
         Node {

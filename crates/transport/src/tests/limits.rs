@@ -1,6 +1,7 @@
 //! What the peer port refuses of anybody, and how long it waits.
 
 use rustls::HandshakeKind;
+use sanku_federation_protocol::problem::ProblemKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -233,4 +234,40 @@ async fn f44_a_panic_ends_one_request_and_tells_its_trace_alone() {
     assert_eq!(problem.trace.as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
     assert!(!serde_json::to_string(&problem).unwrap().contains("1101051949"));
     assert!(caller.get(CITY, "/who").await.unwrap().starts_with(DISTRICT));
+}
+
+#[tokio::test]
+async fn f17_a_peer_that_asks_too_much_is_told_so_and_others_are_not() {
+    let world = World::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    world.add(CITY, listener.local_addr().unwrap().to_string());
+    world.serve(DISTRICT).await;
+    let three = std::num::NonZeroU32::new(3).unwrap();
+    let _city = world.run_as(CITY, listener, |server| {
+        server.with_budget(std::num::NonZeroU32::MIN, three)
+    });
+    let (province, district) = (world.caller(PROVINCE), world.caller(DISTRICT));
+    let mut refused = 0;
+    for _ in 0..20 {
+        match province
+            .clients
+            .send(code(CITY), http::Method::GET, "/who", &[], Bytes::new())
+            .await
+        {
+            Ok(_) => {}
+            Err(TransportError::Refused(problem)) => {
+                assert_eq!((problem.status, problem.known()), (429, ProblemKind::TooMany));
+                refused += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(
+        refused >= 10,
+        "three at once and one a second pass, {refused} were refused"
+    );
+    let other = district
+        .clients
+        .send(code(CITY), http::Method::GET, "/who", &[], Bytes::new());
+    assert!(other.await.is_ok(), "another peer has a budget of its own");
 }
