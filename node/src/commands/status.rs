@@ -101,7 +101,7 @@ fn tell(status: &Value) {
             format!("已用 used {used} %，剩 free {}", bytes(&status["disk"]["free_bytes"])),
         ));
     }
-    say(table(&["", ""], rows));
+    say(table(&["项目 item", "现状 now"], rows));
 
     let federation = text(&status["federation"]);
     let notes = status["notes"].as_array().into_iter().flatten();

@@ -2,6 +2,7 @@
 //! codes, closed words, names of notes.
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use sanku_exchange::BreakerState;
 use sanku_values::Time;
 
 use crate::operations::ready::look;
@@ -73,6 +74,7 @@ pub(crate) fn describe() {
         Unit::Seconds,
         "Each neighbour's clock's lead over ours"
     );
+    describe_gauge!("sanku_breaker_open", "1 while a neighbour is not asked, since it failed too often");
     describe_gauge!(
         "sanku_clock_held",
         "1 while nothing is appended since the clock is too far off"
@@ -164,6 +166,8 @@ pub(crate) async fn refresh(node: &Running) {
         counter!("sanku_asked_total", "peer" => peer.clone(), "outcome" => "answered").increment(0);
         counter!("sanku_served_total", "peer" => peer.clone(), "status" => "200").increment(0);
         counter!("sanku_budget_refused_total", "peer" => peer.clone()).increment(0);
+        let open = matches!(neighbour.breaker, BreakerState::Open { .. });
+        gauge!("sanku_breaker_open", "peer" => peer.clone()).set(flag(open));
         if let Some(lead) = neighbour.clock {
             gauge!("sanku_clock_lead_seconds", "peer" => peer).set(lead as f64 / 1000.0);
         }

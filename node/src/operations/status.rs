@@ -43,6 +43,7 @@ pub(crate) async fn document(node: &Running) -> Value {
             json!({
                 "node": neighbour.code,
                 "name": name_of(neighbour.code),
+                "breaker": neighbour.breaker.as_str(),
                 "outcome": neighbour.last.map(|last| last.outcome),
                 "asked": neighbour.last.map(|last| last.asked),
                 "milliseconds": neighbour.last.map(|last| last.milliseconds),
