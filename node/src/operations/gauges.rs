@@ -74,7 +74,10 @@ pub(crate) fn describe() {
         Unit::Seconds,
         "Each neighbour's clock's lead over ours"
     );
-    describe_gauge!("sanku_breaker_open", "1 while a neighbour is not asked, since it failed too often");
+    describe_gauge!(
+        "sanku_breaker_open",
+        "1 while a neighbour is not asked, since it failed too often"
+    );
     describe_gauge!(
         "sanku_clock_held",
         "1 while nothing is appended since the clock is too far off"
