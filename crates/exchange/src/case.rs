@@ -140,9 +140,14 @@ impl Case {
             let known = ["missing field", "unknown field", "not ", "duplicate field"];
             let what = if known.iter().any(|start| what.starts_with(start)) {
                 what.split(" at line").next().unwrap_or_default().to_owned()
+            } else if error.is_syntax() || error.is_eof() {
+                "此处不是 JSON 或没有写完 this is no JSON here, or it breaks off".to_owned()
+            } else if path.contains("subjects") && (path.ends_with(']') || path.ends_with("number")) {
+                "证件号码不成立（位数、出生日期或校验码） the identity number does not hold: length, birth date or check character".to_owned()
             } else {
                 "不是应有的值 not the value it should be".to_owned()
             };
+            let path = if path == "." || path == "?" { "文件 file" } else { path.as_str() };
             format!("{path}（第 {} 行 line {}）: {what}", error.line(), error.line())
         })?;
         reader
@@ -184,6 +189,19 @@ mod tests {
         "subjects": [{"number": "11010519491231002X", "kind": "resident", "name": "张三", "role": "applicant"}],
         "categories": ["vehicle", "pension", "vehicle"], "scope": {"codes": ["421003", "421002", "421003"]}
     }"#;
+
+    #[test]
+    fn what_is_wrong_with_a_case_is_said_without_the_value() {
+        let wrong = SAMPLE.replace("\"11010519491231002X\"]", "\"110105194912310021\"]");
+        let said = Case::parse(wrong.as_bytes()).unwrap_err();
+        assert!(
+            said.starts_with("mandate.subjects[0]") && said.contains("check character"),
+            "{said}"
+        );
+        assert!(!said.contains("110105"), "{said}");
+        let cut = Case::parse(b"{").unwrap_err();
+        assert!(cut.starts_with("文件 file") && cut.contains("breaks off"), "{cut}");
+    }
 
     #[test]
     fn a_case_is_read_with_what_is_usual() {
