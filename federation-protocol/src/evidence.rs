@@ -8,7 +8,6 @@
 //! exist, that is when the asker judged them.
 
 mod verify;
-mod witness;
 
 use std::collections::BTreeMap;
 

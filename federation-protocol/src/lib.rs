@@ -19,6 +19,7 @@ pub mod stream;
 pub mod trace;
 pub mod tree;
 pub mod trust;
+pub mod witness;
 
 #[cfg(test)]
 mod fixture;

@@ -39,6 +39,7 @@ const FIELDS: &[&str] = &[
     "in_hand",
     "index",
     "kind",
+    "known",
     "lead",
     "log",
     "mandate",
@@ -65,6 +66,7 @@ const FIELDS: &[&str] = &[
     "until",
     "waiting",
     "why",
+    "witness",
 ];
 /// What stands in place of a value that is not written.
 const WITHHELD: &str = "…";

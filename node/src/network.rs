@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use http::Method;
-use sanku_exchange::{AskFailure, Hop, Network, Reply};
+use sanku_exchange::{AskFailure, Hop, Network, Reply, Witnessed};
 use sanku_federation_protocol::names::Outcome;
 use sanku_federation_protocol::stream::MEDIA_TYPE;
 use sanku_transport::{PeerClients, TransportError};
@@ -71,6 +71,17 @@ impl Network for PeerNetwork {
             notes: response.notes.and_then(|digest| digest.parse().ok()),
             body: Box::pin(response.body.map_err(|error| failure(&error))),
         })
+    }
+
+    async fn add_checkpoint(&self, to: DivisionCode, body: String) -> Result<Witnessed, AskFailure> {
+        let answer = self.0.post_text(to, "/v1/witness/add-checkpoint", body).await;
+        let (status, bytes) = answer.map_err(|error| failure(&error))?;
+        let text = String::from_utf8_lossy(&bytes);
+        match (status, text.trim_end().parse()) {
+            (200, _) => Ok(Witnessed::Cosigned(text.into_owned())),
+            (409, Ok(size)) => Ok(Witnessed::Knows(size)),
+            (status, _) => Err(AskFailure::new(Outcome::PeerError, format!("status {status}"))),
+        }
     }
 
     async fn time_of(&self, from: DivisionCode) -> Result<Time, AskFailure> {

@@ -11,10 +11,12 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
 use sanku_certs::PeerIdentity;
-use sanku_exchange::{Exchange, Hop, trace};
+use sanku_exchange::{Exchange, Hop, WitnessAnswer, trace};
+use sanku_federation_protocol::names::Origin;
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::stream::MEDIA_TYPE;
 use sanku_federation_protocol::trace::Trace;
+use sanku_tlog::{Hash, NotCosigned};
 use sanku_transport::problem_response;
 use serde_json::json;
 
@@ -25,6 +27,8 @@ pub(crate) type SharedExchange = Arc<Exchange<PeerNetwork>>;
 
 /// A request holds one run: its limit and a checkpoint.
 const LARGEST: usize = (8 << 20) + (16 << 10);
+/// A checkpoint's limit, with its proof.
+const LARGEST_CHECKPOINT: usize = 16 << 10;
 /// A note's limit.
 const LARGEST_NOTE: usize = 8 << 20;
 
@@ -35,6 +39,8 @@ pub(crate) fn router(exchange: SharedExchange, work: Work) -> Router {
         .route("/v1/notes", get(list_notes).post(take_note))
         .route("/v1/notes/{*name}", get(note))
         .route("/v1/status", get(status))
+        .route("/v1/witness/add-checkpoint", post(add_checkpoint))
+        .route("/v1/witness/{origin}/checkpoint", get(seen_checkpoint))
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state((work, here), admit_peer))
         .with_state(exchange)
@@ -161,6 +167,57 @@ async fn take_note(
     match exchange.take_note(note, peer.code).await {
         Ok(_) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => refuse(error.to_string()),
+    }
+}
+
+/// C2SP tlog-witness: refusals are its status codes and no problem documents, so that other witnesses' clients understand.
+async fn add_checkpoint(State(exchange): State<SharedExchange>, body: Body) -> Response {
+    let bytes = to_bytes(body, LARGEST_CHECKPOINT).await.unwrap_or_default();
+    let text = String::from_utf8(bytes.to_vec()).unwrap_or_default();
+    match exchange.add_checkpoint(&text).await {
+        Ok(WitnessAnswer::Cosigned(line)) => line.into_response(),
+        Ok(WitnessAnswer::Unknown) => StatusCode::NOT_FOUND.into_response(),
+        Ok(WitnessAnswer::Refused(refused)) => match refused {
+            NotCosigned::Malformed => StatusCode::BAD_REQUEST.into_response(),
+            NotCosigned::Unsigned => StatusCode::FORBIDDEN.into_response(),
+            NotCosigned::BadProof => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
+            NotCosigned::Conflict(size) => (
+                StatusCode::CONFLICT,
+                [(header::CONTENT_TYPE, "text/x.tlog.size")],
+                format!("{size}\n"),
+            )
+                .into_response(),
+        },
+        Err(error) => {
+            tracing::error!(%error, "a checkpoint could not be witnessed");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
+}
+
+/// The newest checkpoint that this node saw of a neighbour's log; the log is named by the SHA-256 of its origin.
+async fn seen_checkpoint(State(exchange): State<SharedExchange>, Path(hash): Path<String>) -> Response {
+    let trust = exchange.trust();
+    let origins = trust.registry().into_iter().flat_map(|(_, registry, _)| {
+        let origin = |code, number| Origin {
+            federation: trust.federation().clone(),
+            node: code,
+            number,
+        };
+        let rows = registry.nodes.iter();
+        let all = rows.flat_map(move |row| row.logs.iter().map(move |log| origin(row.code, log.number)));
+        all.collect::<Vec<_>>()
+    });
+    let named = origins
+        .into_iter()
+        .find(|origin| Hash::of(origin.to_string().as_bytes()).to_string() == hash);
+    let seen = match named {
+        Some(origin) => exchange.seen_checkpoint(&origin).await.ok().flatten(),
+        None => None,
+    };
+    match seen {
+        Some(note) => note.to_string().into_response(),
+        None => problem_response(&Problem::new(ProblemKind::NotFound, "no such log was seen").of(exchange.here())),
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use sanku_certs::NodeKeys;
 use sanku_certs::federation::notes_in;
-use sanku_exchange::Exchange;
+use sanku_exchange::{Exchange, OwnKeys};
 use sanku_federation_protocol::trust::Trust;
 use sanku_transport::{Material, PeerClients, Server};
 use sanku_values::{Clock, Time};
@@ -66,7 +66,10 @@ pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> an
         Arc::clone(&trust),
         PeerNetwork(Arc::clone(&clients)),
         loaded.node.policy.clone(),
-        keys.sealing,
+        OwnKeys {
+            sealing: keys.sealing,
+            witness: keys.witness,
+        },
         Arc::clone(&clock),
     );
     let mut signals = Signals::new(until_stdin_closes)?;
@@ -108,6 +111,12 @@ pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> an
         let (exchange, resting) = (Arc::clone(&exchange), resting.clone());
         async move {
             resting.run_until_cancelled(exchange.keep_asking()).await;
+        }
+    });
+    background.spawn({
+        let (exchange, resting) = (Arc::clone(&exchange), resting.clone());
+        async move {
+            resting.run_until_cancelled(exchange.be_witnessed()).await;
         }
     });
     background.spawn(keep_looking(

@@ -503,3 +503,31 @@ fn what_a_node_holds_is_what_it_was_added_with() {
     assert_eq!(held("421000"), 2);
     assert!(held("420000") > 10);
 }
+
+#[test]
+fn every_log_is_witnessed_by_its_neighbours_over_real_tls() {
+    let mut rig = Rig::start();
+    rig.ask(&rig.case("case.json", |_| {}));
+    let uncovered = |rig: &Rig| -> Vec<u32> {
+        let since = |code: &u32| json_of(&rig.node(*code, &["status", "--json"]))["log"]["unwitnessed_since"].clone();
+        CODES.into_iter().filter(|code| !since(code).is_null()).collect()
+    };
+    let wait = |rig: &Rig| {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !uncovered(rig).is_empty() {
+            assert!(
+                std::time::Instant::now() < until,
+                "{:?} is not witnessed",
+                uncovered(rig)
+            );
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
+    };
+    wait(&rig);
+    // F41: while the city is down its districts go on, uncovered; it cosigns when it is back.
+    rig.kill(421_000);
+    rig.ask(&rig.case("again.json", |_| {}));
+    assert!(json_of(&rig.node(421_002, &["status", "--json"]))["log"]["unwitnessed_since"].is_string());
+    rig.serve(421_000);
+    wait(&rig);
+}

@@ -9,15 +9,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::rig::{CODES, Link, Rig, json_of, outcome, run, sanku};
+use crate::rig::{CODES, Link, Rig, json_of, listener, outcome, run, sanku};
 
 /// A free port of the loopback.
 pub(crate) fn free_port() -> String {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string()
+    listener().local_addr().unwrap().to_string()
 }
 
 /// Adds an operations port to a node's configuration.

@@ -112,6 +112,19 @@ pub(crate) struct Rig {
 
 pub(crate) const CODES: [u32; 4] = [420_000, 421_000, 421_002, 421_003];
 
+/// A listener on a free port below those that the system gives to outgoing connections: nobody takes it by chance while a
+/// node that owns it is down.
+pub(crate) fn listener() -> TcpListener {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let turn = NEXT.fetch_add(1, Ordering::SeqCst) + u64::from(std::process::id()) * 131;
+        let port = u16::try_from(10_000 + turn % 20_000).unwrap();
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener;
+        }
+    }
+}
+
 impl Rig {
     /// Founds the federation, imports one vehicle at each node, starts all four.
     pub(crate) fn start() -> Self {
@@ -119,10 +132,7 @@ impl Rig {
         let directory = place.path().join("f");
         let mut proxies = BTreeMap::new();
         for code in CODES {
-            let (outside, inside) = (
-                TcpListener::bind("127.0.0.1:0").unwrap(),
-                TcpListener::bind("127.0.0.1:0").unwrap(),
-            );
+            let (outside, inside) = (listener(), listener());
             let (endpoint, real) = (
                 outside.local_addr().unwrap().to_string(),
                 inside.local_addr().unwrap().to_string(),

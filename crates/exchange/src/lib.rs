@@ -26,6 +26,7 @@ mod spreading;
 pub mod standing;
 pub mod trace;
 mod withdraw;
+mod witness;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub use authorise::Policy;
 pub use breaker::BreakerState;
 pub use budgets::Limits;
 pub use case::Case;
-pub use network::{AskFailure, ByteStream, Hop, Network, Reply};
+pub use network::{AskFailure, ByteStream, Hop, Network, Reply, Witnessed};
 pub use question::Lines;
 use sanku_federation_protocol::json::NotALine;
 use sanku_federation_protocol::names::Rule;
@@ -44,8 +45,19 @@ use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::seal::{SealError, SealingKey};
 use sanku_federation_protocol::trust::Trust;
 use sanku_store::{Store, StoreError};
+use sanku_tlog::SigningKey;
 use sanku_values::{Clock, DivisionCode, Time};
 use tokio::time::Instant;
+pub use witness::WitnessAnswer;
+
+/// The keys that the exchange itself uses; the log's key is the store's.
+#[derive(Debug)]
+pub struct OwnKeys {
+    /// Opens what was sealed to this node.
+    pub sealing: SealingKey,
+    /// Cosigns neighbours' checkpoints.
+    pub witness: SigningKey,
+}
 
 /// Who hands in a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +165,7 @@ pub struct Exchange<N> {
     network: N,
     policy: Policy,
     sealing: SealingKey,
+    witness: SigningKey,
     clock: Arc<dyn Clock>,
     seats: once::Seats,
     conclusions: once::Seats,
@@ -174,7 +187,7 @@ impl<N: Network> Exchange<N> {
         trust: Arc<ArcSwap<Trust>>,
         network: N,
         policy: Policy,
-        sealing: SealingKey,
+        keys: OwnKeys,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -182,7 +195,8 @@ impl<N: Network> Exchange<N> {
             store,
             trust,
             network,
-            sealing,
+            sealing: keys.sealing,
+            witness: keys.witness,
             clock,
             seats: once::Seats::default(),
             conclusions: once::Seats::default(),

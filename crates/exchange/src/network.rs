@@ -83,6 +83,15 @@ impl From<Problem> for AskFailure {
     }
 }
 
+/// What a witness answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Witnessed {
+    /// The lines of its cosignatures.
+    Cosigned(String),
+    /// It knows the log at another size.
+    Knows(u64),
+}
+
 /// The way to neighbours.
 pub trait Network: Send + Sync + 'static {
     /// Hands a stream of statements to a neighbour.
@@ -93,6 +102,13 @@ pub trait Network: Send + Sync + 'static {
         let nobody = AskFailure::new(Outcome::Unreachable, format!("{from} tells no time"));
         std::future::ready(Err(nobody))
     }
+
+    /// Hands a checkpoint to a neighbour for cosigning (C2SP tlog-witness).
+    fn add_checkpoint(
+        &self,
+        to: DivisionCode,
+        body: String,
+    ) -> impl Future<Output = Result<Witnessed, AskFailure>> + Send;
 
     /// All notes that a neighbour has.
     fn notes_of(&self, from: DivisionCode) -> impl Future<Output = Result<Vec<String>, AskFailure>> + Send;

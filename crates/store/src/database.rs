@@ -131,17 +131,19 @@ fn lost_a_race(error: &Unopened) -> bool {
 }
 
 /// The schema's steps, the same for both.
-const NAMES: [&str; 2] = ["first", "queue"];
-const SQLITE: [&str; 2] = [
+const NAMES: [&str; 3] = ["first", "queue", "witness"];
+const SQLITE: [&str; 3] = [
     include_str!("../migrations/0001.sqlite.sql"),
     include_str!("../migrations/0002.sqlite.sql"),
+    include_str!("../migrations/0003.sqlite.sql"),
 ];
-const POSTGRES: [&str; 2] = [
+const POSTGRES: [&str; 3] = [
     include_str!("../migrations/0001.postgres.sql"),
     include_str!("../migrations/0002.postgres.sql"),
+    include_str!("../migrations/0003.postgres.sql"),
 ];
 
-fn migrator(steps: &[&'static str; 2]) -> Migrator {
+fn migrator(steps: &[&'static str; 3]) -> Migrator {
     let steps = (1..).zip(NAMES).zip(steps).map(|((number, name), sql)| {
         let sql = AssertSqlSafe(*sql).into_sql_str();
         Migration::new(number, Cow::Borrowed(name), MigrationType::Simple, sql, false)

@@ -17,6 +17,7 @@ mod sequencer;
 mod standing;
 mod tiles;
 mod verify;
+mod witness;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -146,7 +146,7 @@ impl Store {
         self.keys.unwrap(name, &row.ok_or(StoreError::Destroyed)?)
     }
 
-    async fn hashes(&self, subtrees: Vec<sanku_tlog::Subtree>) -> Result<Vec<Hash>, StoreError> {
+    pub(crate) async fn hashes(&self, subtrees: Vec<sanku_tlog::Subtree>) -> Result<Vec<Hash>, StoreError> {
         let nodes = self.nodes(subtrees.clone()).await?;
         subtrees
             .into_iter()

@@ -38,10 +38,10 @@ impl Store {
         })
     }
 
-    /// Since when something stands in this log that no cosignature that counts covers; nothing if all is covered. No
-    /// cosignatures are kept yet, so it is the log's first entry.
+    /// Since when something stands in this log that no cosignature that counts covers; nothing if all is covered.
     pub async fn unwitnessed_since(&self) -> Result<Option<Time>, StoreError> {
-        let Some(line) = self.entries(0, 1).await?.pop() else {
+        let covered = self.cosigned().await?.map_or(0, |(checkpoint, _)| checkpoint.size);
+        let Some(line) = self.entries(covered, 1).await?.pop() else {
             return Ok(None);
         };
         let entry = Entry::parse(&line).map_err(|_| StoreError::Corrupt("an entry"))?;

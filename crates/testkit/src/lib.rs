@@ -29,7 +29,7 @@ use notes::Notary;
 pub use people::{CHILD, HEAD, Human, STRANGER};
 use sanku_catalogue::{Catalogue, Value};
 use sanku_exchange::authorise::Policy;
-use sanku_exchange::{Asked, Case, Exchange, ExchangeError, Hop};
+use sanku_exchange::{Asked, Case, Exchange, ExchangeError, Hop, OwnKeys};
 use sanku_federation_protocol::body::{ActBody, Body, QueryBody, Salt};
 use sanku_federation_protocol::entry::{ActEntry, Draft, QueryEntry, Said};
 use sanku_federation_protocol::names::{Origin, Outcome, StatementId};
@@ -87,7 +87,10 @@ fn process(
         Arc::new(ArcSwap::from_pointee(trust)),
         Line::new(here, Arc::clone(wires)),
         policy,
-        notes::sealing_key(here),
+        OwnKeys {
+            sealing: notes::sealing_key(here),
+            witness: notes::witness_key(here),
+        },
         watch,
     )
 }

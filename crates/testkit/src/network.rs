@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use sanku_exchange::{AskFailure, Hop, Network, Reply};
+use sanku_exchange::{AskFailure, Hop, Network, Reply, WitnessAnswer, Witnessed};
 use sanku_federation_protocol::names::Outcome;
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
+use sanku_tlog::NotCosigned;
 use sanku_values::{DivisionCode, Time};
 
 use crate::Node;
@@ -269,6 +270,15 @@ impl Network for Line {
             }
         };
         Ok(Reply { notes, body: stream })
+    }
+
+    async fn add_checkpoint(&self, to: DivisionCode, body: String) -> Result<Witnessed, AskFailure> {
+        let node = self.reach(to)?;
+        match node.add_checkpoint(&body).await {
+            Ok(WitnessAnswer::Cosigned(lines)) => Ok(Witnessed::Cosigned(lines)),
+            Ok(WitnessAnswer::Refused(NotCosigned::Conflict(size))) => Ok(Witnessed::Knows(size)),
+            other => Err(AskFailure::new(Outcome::PeerError, format!("{other:?}"))),
+        }
     }
 
     async fn time_of(&self, from: DivisionCode) -> Result<Time, AskFailure> {

@@ -36,6 +36,11 @@ pub fn log_key(of: DivisionCode) -> SigningKey {
     key(&format!("node/{of}/1"), KeyType::Ed25519)
 }
 
+/// A node's witness key.
+pub fn witness_key(of: DivisionCode) -> SigningKey {
+    key(&format!("witness/{of}"), KeyType::CosignatureV1)
+}
+
 /// A node's sealing key.
 pub fn sealing_key(of: DivisionCode) -> SealingKey {
     SealingKey::new(*seed("sealing", of))
@@ -151,9 +156,7 @@ fn row(code: DivisionCode) -> NodeRow {
             final_size: None,
         }],
         witness_keys: vec![Delegate {
-            key: key(&format!("witness/{code}"), KeyType::CosignatureV1)
-                .verifier()
-                .clone(),
+            key: witness_key(code).verifier().clone(),
             from,
             until,
         }],

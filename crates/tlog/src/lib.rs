@@ -6,6 +6,7 @@ mod hash;
 pub mod note;
 pub mod tiles;
 mod tree;
+mod witness;
 
 pub use checkpoint::{Checkpoint, EntryProof};
 pub use hash::{Hash, NotAHash, empty_root, leaf_hash, node_hash};
@@ -14,3 +15,4 @@ pub use tree::{
     Frontier, ProofError, Subtree, consistency_subtrees, cut_run, inclusion_subtrees, root_of_inclusion, root_of_run,
     run_proof, run_proof_subtrees, verify_consistency,
 };
+pub use witness::{AddCheckpoint, NotCosigned};

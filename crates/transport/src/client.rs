@@ -131,28 +131,7 @@ impl PeerClients {
         headers: &[(&'static str, String)],
         body: Bytes,
     ) -> Result<Response, TransportError> {
-        let called = self.client(to)?;
-        let mut request = called
-            .client
-            .request(method, format!("https://{}{path}", called.endpoint))
-            .body(body);
-        for (name, value) in headers {
-            request = request.header(*name, value);
-        }
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(error) => {
-                // Whatever was wrong with the connection, the next request makes a new one.
-                self.forget(to, &called);
-                return Err(match called.strict.refused() {
-                    Some(refused) => {
-                        let problem = Problem::new(refused.problem(), refused.to_string());
-                        TransportError::Refused(Box::new(problem))
-                    }
-                    None => error.into(),
-                });
-            }
-        };
+        let response = self.answered(to, method, path, headers, body).await?;
         let notes = response
             .headers()
             .get("sanku-notes")
@@ -168,6 +147,55 @@ impl PeerClients {
             notes,
             body: Box::pin(self.while_trusted(to, response.bytes_stream().map_err(TransportError::from))),
         })
+    }
+
+    /// Sends a short text and gives status and beginning of what comes back, whatever the status: for protocols of others,
+    /// whose refusals are no problem documents.
+    pub async fn post_text(
+        &self,
+        to: DivisionCode,
+        path: &str,
+        body: String,
+    ) -> Result<(u16, Vec<u8>), TransportError> {
+        let headers = [("content-type", "text/plain; charset=utf-8".to_owned())];
+        let response = self
+            .answered(to, http::Method::POST, path, &headers, body.into())
+            .await?;
+        let status = response.status().as_u16();
+        Ok((status, beginning(response, LARGEST_PROBLEM).await))
+    }
+
+    /// The response's head, or why there is none.
+    async fn answered(
+        &self,
+        to: DivisionCode,
+        method: http::Method,
+        path: &str,
+        headers: &[(&'static str, String)],
+        body: Bytes,
+    ) -> Result<reqwest::Response, TransportError> {
+        let called = self.client(to)?;
+        let mut request = called
+            .client
+            .request(method, format!("https://{}{path}", called.endpoint))
+            .body(body);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        match request.send().await {
+            Ok(response) => Ok(response),
+            Err(error) => {
+                // Whatever was wrong with the connection, the next request makes a new one.
+                self.forget(to, &called);
+                Err(match called.strict.refused() {
+                    Some(refused) => {
+                        let problem = Problem::new(refused.problem(), refused.to_string());
+                        TransportError::Refused(Box::new(problem))
+                    }
+                    None => error.into(),
+                })
+            }
+        }
     }
 
     /// Drops a neighbour's client, unless another took its place meanwhile.

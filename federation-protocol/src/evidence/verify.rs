@@ -7,7 +7,7 @@ use sanku_tlog::{Checkpoint, Hash, SignedNote, verify_consistency};
 use sanku_values::{DivisionCode, Time};
 use serde::Deserialize;
 
-use super::{AsOf, Fault, NoEvidence, NoteUsed, Report, RunUsed, witness};
+use super::{AsOf, Fault, NoEvidence, NoteUsed, Report, RunUsed};
 use crate::body::{Body as _, QueryBody, ResultBody};
 use crate::entry::{QueryEntry, Said};
 use crate::gather::{Gathered, Unfit};
@@ -18,6 +18,7 @@ use crate::outcomes::outcomes;
 use crate::statement::{Statement, UnverifiedRun, VerifiedRun};
 use crate::stream::{Event, Reader};
 use crate::trust::Trust;
+use crate::witness;
 
 /// How long a question may name a registry after it was replaced.
 const REPLACED_FOR: std::time::Duration = std::time::Duration::from_secs(24 * 3600);

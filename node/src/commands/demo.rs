@@ -156,14 +156,22 @@ fn configuration(directory: &Path, code: u32) -> PathBuf {
     directory.join(code.to_string()).join("node.toml")
 }
 
+/// Ports below those that the system gives to outgoing connections, so that nobody takes one by chance before its node starts.
+fn free_ports(count: usize) -> anyhow::Result<Vec<std::net::TcpListener>> {
+    let begin = fastrand::u16(10_000..30_000);
+    let free: Vec<_> = (begin..begin + 2_000)
+        .filter_map(|port| std::net::TcpListener::bind(("127.0.0.1", port)).ok())
+        .take(count)
+        .collect();
+    anyhow::ensure!(free.len() == count, "没有空闲端口 no free ports on 127.0.0.1");
+    Ok(free)
+}
+
 /// Founds the federation: a node's registry row names the categories that it will hold.
 fn found(directory: &Path, population: &Population) -> anyhow::Result<Federation> {
     let mut federation = None;
     // All ports are held at once, so that no two are alike.
-    let listeners = CODES
-        .iter()
-        .map(|_| std::net::TcpListener::bind("127.0.0.1:0"))
-        .collect::<Result<Vec<_>, _>>()?;
+    let listeners = free_ports(CODES.len())?;
     for (code, listener) in CODES.into_iter().zip(&listeners) {
         let code: DivisionCode = code.try_into()?;
         let categories = population

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
-use sanku_exchange::{AskFailure, Exchange, Hop, Network, Reply};
+use sanku_exchange::{AskFailure, Exchange, Hop, Network, OwnKeys, Reply, Witnessed};
 use sanku_federation_protocol::evidence;
 use sanku_federation_protocol::names::{Outcome, StatementId};
 use sanku_tlog::Hash;
@@ -22,6 +22,10 @@ struct NoNetwork;
 impl Network for NoNetwork {
     async fn ask(&self, _: DivisionCode, _: Hop, _: bytes::Bytes) -> Result<Reply, AskFailure> {
         Err(AskFailure::new(Outcome::Unreachable, "offline"))
+    }
+
+    async fn add_checkpoint(&self, _: DivisionCode, _: String) -> Result<Witnessed, AskFailure> {
+        Err(AskFailure::new(Outcome::Unreachable, "no network"))
     }
 
     async fn notes_of(&self, _: DivisionCode) -> Result<Vec<String>, AskFailure> {
@@ -72,7 +76,10 @@ pub(crate) async fn export(node: Node, id: StatementId, out: &Path) -> anyhow::R
         trust,
         NoNetwork,
         node.loaded.node.policy.clone(),
-        node.keys.sealing,
+        OwnKeys {
+            sealing: node.keys.sealing,
+            witness: node.keys.witness,
+        },
         Arc::clone(&node.clock),
     );
     let (said, received, merged) = exchange.evidence(id).await?;

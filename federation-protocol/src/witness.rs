@@ -1,5 +1,5 @@
 //! The cosignature that counts: the superior's; for the province, those of more than half of its direct subordinates, or
-//! the root's. By the registry in force when it was made, and directly on the checkpoint.
+//! the root's. By the registry in force when it was made, and directly on the checkpoint (PROTOCOL.md §9).
 
 use sanku_tlog::checkpoint::verify_cosignature;
 use sanku_tlog::{SignedNote, VerifierKey};
@@ -8,7 +8,7 @@ use sanku_values::{DivisionCode, Time};
 use crate::trust::Trust;
 
 /// When the cosignature that counts was made; nothing if there is none.
-pub(super) fn cosigned(trust: &Trust, node: DivisionCode, checkpoint: &SignedNote) -> Option<Time> {
+pub fn cosigned(trust: &Trust, node: DivisionCode, checkpoint: &SignedNote) -> Option<Time> {
     let (_, newest, tree) = trust.registry()?;
     let by = |witness: DivisionCode| {
         let keys = newest.node(witness).into_iter().flat_map(|row| &row.witness_keys);

@@ -1,0 +1,183 @@
+//! Witnesses (见证): this node cosigns its neighbours' checkpoints, durably before it answers, and has its own cosigned by
+//! them in the background, only the newest and at most once a second.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sanku_federation_protocol::names::Origin;
+use sanku_federation_protocol::statement::LogKeys;
+use sanku_federation_protocol::witness::cosigned;
+use sanku_tlog::checkpoint::cosign;
+use sanku_tlog::{AddCheckpoint, NotCosigned, SignedNote};
+use sanku_values::DivisionCode;
+
+use crate::network::{Network, Witnessed};
+use crate::{Exchange, ExchangeError};
+
+/// How often this node's newest checkpoint is looked at.
+const EVERY: Duration = Duration::from_secs(1);
+/// After a round in which nobody cosigned.
+const LATER: Duration = Duration::from_secs(5);
+
+/// What a witness answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WitnessAnswer {
+    /// The cosignature's line.
+    Cosigned(String),
+    /// Another log than a neighbour's (404).
+    Unknown,
+    /// Not cosigned, and why.
+    Refused(NotCosigned),
+}
+
+impl<N: Network> Exchange<N> {
+    /// A checkpoint is handed in for cosigning. What is cosigned is durable first.
+    pub async fn add_checkpoint(&self, body: &str) -> Result<WitnessAnswer, ExchangeError> {
+        let request = match AddCheckpoint::parse(body) {
+            Ok(request) => request,
+            Err(refused) => return Ok(WitnessAnswer::Refused(refused)),
+        };
+        let trust = self.trust.load_full();
+        let origin = request.origin().ok().and_then(|origin| origin.parse::<Origin>().ok());
+        let neighbour = |origin: &Origin| {
+            let tree = trust.registry().map(|(_, _, tree)| tree.neighbours(self.here()));
+            tree.is_some_and(|neighbours| neighbours.contains(&origin.node))
+        };
+        let Some((origin, key)) = origin
+            .filter(neighbour)
+            .and_then(|origin| Some((origin.clone(), trust.log_key(&origin).ok()?)))
+        else {
+            return Ok(WitnessAnswer::Unknown);
+        };
+        let log = origin.to_string();
+        let known = self.store.seen(&log).await?.map(|(checkpoint, _)| checkpoint);
+        let checkpoint = match request.judge(&key, known.as_ref()) {
+            Ok(checkpoint) => checkpoint,
+            Err(refused) => {
+                if matches!(refused, NotCosigned::BadProof | NotCosigned::Conflict(_)) {
+                    tracing::warn!(%log, %refused, "a checkpoint is not cosigned");
+                }
+                return Ok(WitnessAnswer::Refused(refused));
+            }
+        };
+        let seconds = self.clock.now().millis().unsigned_abs() / 1000;
+        let Ok(signature) = cosign(&request.checkpoint, &self.witness, seconds) else {
+            return Ok(WitnessAnswer::Refused(NotCosigned::Malformed));
+        };
+        if !self
+            .store
+            .see(&log, request.old, &checkpoint, &request.checkpoint)
+            .await?
+        {
+            // Another process of this node was first.
+            let size = self
+                .store
+                .seen(&log)
+                .await?
+                .map_or(0, |(checkpoint, _)| checkpoint.size);
+            return Ok(WitnessAnswer::Refused(NotCosigned::Conflict(size)));
+        }
+        Ok(WitnessAnswer::Cosigned(format!("{signature}\n")))
+    }
+
+    /// The newest checkpoint that this node saw of a log, by the SHA-256 of its origin.
+    pub async fn seen_checkpoint(&self, origin: &Origin) -> Result<Option<SignedNote>, ExchangeError> {
+        Ok(self.store.seen(&origin.to_string()).await?.map(|(_, note)| note))
+    }
+
+    /// Has this node's log cosigned, for as long as it is polled.
+    pub async fn be_witnessed(self: &Arc<Self>) {
+        let mut sizes = BTreeMap::new();
+        loop {
+            let pause = match self.witness_round(&mut sizes).await {
+                Ok(true) => EVERY,
+                Ok(false) => LATER,
+                Err(error) => {
+                    tracing::warn!(%error, "the log could not be brought to its witnesses");
+                    LATER
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One round: the newest checkpoint goes to whoever must cosign it. `sizes` is what each witness is thought to know.
+    /// Says whether nothing is left to be witnessed.
+    pub async fn witness_round(&self, sizes: &mut BTreeMap<DivisionCode, u64>) -> Result<bool, ExchangeError> {
+        let (checkpoint, mut note) = self.store.checkpoint().await?;
+        let covered = self
+            .store
+            .cosigned()
+            .await?
+            .map_or(0, |(checkpoint, _)| checkpoint.size);
+        if checkpoint.size <= covered {
+            return Ok(true);
+        }
+        let trust = self.trust.load_full();
+        let Some((_, registry, tree)) = trust.registry() else {
+            return Ok(false);
+        };
+        let witnesses: Vec<_> = match tree.superior(self.here()) {
+            Some(superior) => vec![superior],
+            None => tree.subordinates(self.here()).collect(),
+        };
+        for witness in witnesses {
+            let old = sizes.get(&witness).copied().unwrap_or(covered);
+            let Some((size, lines)) = self.cosignature_of(witness, old, checkpoint.size, &note).await? else {
+                continue;
+            };
+            sizes.insert(witness, size);
+            // Only lines of the witness's own registered keys, over this very checkpoint, are added.
+            let keys = registry.node(witness).into_iter().flat_map(|row| &row.witness_keys);
+            let Ok(answer) = SignedNote::parse(format!("{}\n{lines}", note.text()).as_bytes()) else {
+                tracing::warn!(%witness, "a witness answered with something else than a cosignature");
+                continue;
+            };
+            for key in keys {
+                if sanku_tlog::checkpoint::verify_cosignature(&answer, &key.key).is_ok() {
+                    for line in answer.signatures().iter().filter(|line| line.name() == key.key.name()) {
+                        note.add(line.clone());
+                    }
+                }
+            }
+        }
+        if cosigned(&trust, self.here(), &note).is_none() {
+            return Ok(false);
+        }
+        self.store.keep_cosigned(&checkpoint, &note).await?;
+        tracing::debug!(size = checkpoint.size, "the log is witnessed");
+        Ok(true)
+    }
+
+    /// What one witness answers; asked once more if it knows another size than was thought.
+    async fn cosignature_of(
+        &self,
+        witness: DivisionCode,
+        old: u64,
+        size: u64,
+        note: &SignedNote,
+    ) -> Result<Option<(u64, String)>, ExchangeError> {
+        let mut old = old;
+        for _ in 0..2 {
+            let request = AddCheckpoint {
+                old,
+                proof: self.store.consistency_between(old, size).await?,
+                checkpoint: note.clone(),
+            };
+            match self.network.add_checkpoint(witness, request.text()).await {
+                Ok(Witnessed::Cosigned(lines)) => return Ok(Some((size, lines))),
+                Ok(Witnessed::Knows(known)) if known > size => {
+                    tracing::error!(%witness, known, size, "a witness saw this log larger than it is here: the database was put back");
+                    return Ok(None);
+                }
+                Ok(Witnessed::Knows(known)) => old = known,
+                Err(failure) => {
+                    tracing::info!(%witness, why = %failure.why, "a witness does not cosign now");
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(None)
+    }
+}
