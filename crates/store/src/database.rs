@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
@@ -10,28 +11,73 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr, SqlitePool};
 
 use crate::StoreError;
+use crate::pace::{Call, Pace};
+
+/// Either database, and who is told of its calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Database {
+    pub(crate) pool: Pool,
+    pace: Option<Arc<dyn Pace>>,
+}
 
 /// A pool of connections to either database.
 #[derive(Clone, Debug)]
-pub(crate) enum Database {
+pub(crate) enum Pool {
     Sqlite(SqlitePool),
     Postgres(PgPool),
 }
 
-/// Runs one body against whichever pool is behind the store.
+/// Runs one body against whichever pool is behind the store. Every call of the database goes through here.
 macro_rules! on {
-    ($database:expr, $pool:ident => $body:expr) => {
-        match $database {
-            $crate::database::Database::Sqlite($pool) => $body,
-            $crate::database::Database::Postgres($pool) => $body,
+    ($database:expr, $pool:ident => $body:expr) => {{
+        let database = $database;
+        let call = database.begin_call();
+        let came = match &database.pool {
+            $crate::database::Pool::Sqlite($pool) => $body,
+            $crate::database::Pool::Postgres($pool) => $body,
+        };
+        if let Some(call) = call {
+            call.end().await;
         }
-    };
+        came
+    }};
 }
 pub(crate) use on;
 
 impl Database {
     /// `sqlite:FILE`, `sqlite::memory:` or `postgres://…`; brings the schema up to date.
-    pub(crate) async fn open(url: &str) -> Result<Self, StoreError> {
+    pub(crate) async fn open(url: &str, pace: Option<Arc<dyn Pace>>) -> Result<Self, StoreError> {
+        let call = pace.as_ref().map(|pace| pace.begin());
+        let pool = Pool::open(url).await?;
+        if let Some(call) = call {
+            call.end().await;
+        }
+        Ok(Self { pool, pace })
+    }
+
+    pub(crate) fn begin_call(&self) -> Option<Box<dyn Call>> {
+        self.pace.as_ref().map(|pace| pace.begin())
+    }
+
+    /// How a writing transaction begins: on SQLite it takes the write lock at once.
+    pub(crate) const fn begin(&self) -> &'static str {
+        match self.pool {
+            Pool::Sqlite(_) => "BEGIN IMMEDIATE",
+            Pool::Postgres(_) => "BEGIN",
+        }
+    }
+
+    /// How the head is read by whoever is about to write: on PostgreSQL its row is the lock.
+    pub(crate) const fn lock_head(&self) -> &'static str {
+        match self.pool {
+            Pool::Sqlite(_) => "SELECT number, size, time, checkpoint FROM head",
+            Pool::Postgres(_) => "SELECT number, size, time, checkpoint FROM head FOR UPDATE",
+        }
+    }
+}
+
+impl Pool {
+    async fn open(url: &str) -> Result<Self, StoreError> {
         if url.starts_with("postgres") {
             // Committed means durable, whatever a server or a role has as its default.
             let options = PgConnectOptions::from_str(url)?.options([("synchronous_commit", "on")]);
@@ -67,22 +113,6 @@ impl Database {
             }
         };
         Ok(Self::Sqlite(pool))
-    }
-
-    /// How a writing transaction begins: on SQLite it takes the write lock at once.
-    pub(crate) const fn begin(&self) -> &'static str {
-        match self {
-            Self::Sqlite(_) => "BEGIN IMMEDIATE",
-            Self::Postgres(_) => "BEGIN",
-        }
-    }
-
-    /// How the head is read by whoever is about to write: on PostgreSQL its row is the lock.
-    pub(crate) const fn lock_head(&self) -> &'static str {
-        match self {
-            Self::Sqlite(_) => "SELECT number, size, time, checkpoint FROM head",
-            Self::Postgres(_) => "SELECT number, size, time, checkpoint FROM head FOR UPDATE",
-        }
     }
 }
 

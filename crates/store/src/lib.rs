@@ -9,6 +9,7 @@
 
 mod database;
 mod log;
+mod pace;
 mod questions;
 mod queue;
 mod records;
@@ -22,6 +23,7 @@ mod witness;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+pub use pace::{Call, Pace};
 pub use questions::{Remembered, key_name};
 pub use queue::{AskedKind, Claim, Claimed};
 pub use records::{Found, ImportRow, ImportRows, StoredImport, StoredRecord};
@@ -136,7 +138,22 @@ impl Store {
         signing: SigningKey,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
-        let database = Database::open(url).await?;
+        Self::open_paced(url, keys, origin, signing, clock, None).await
+    }
+
+    /// The same; `pace` is told of every call of the database, for whoever simulates time.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub async fn open_paced(
+        url: &str,
+        keys: StorageKeys,
+        origin: Origin,
+        signing: SigningKey,
+        clock: Arc<dyn Clock>,
+        pace: Option<Arc<dyn Pace>>,
+    ) -> Result<Self, StoreError> {
+        let database = Database::open(url, pace).await?;
         let verifier = signing.verifier().clone();
         if verifier.name() != origin.to_string() {
             return Err(StoreError::Keys("the log's key bears another name"));

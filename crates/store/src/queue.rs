@@ -9,7 +9,7 @@ use sanku_federation_protocol::names::StatementId;
 use sanku_values::Time;
 use sqlx::Row;
 
-use crate::database::{Database, on};
+use crate::database::{Pool, on};
 use crate::{Store, StoreError};
 
 /// How long after it expires a question is remembered.
@@ -84,9 +84,9 @@ impl Store {
             // Looking takes no lock.
             return Ok(Vec::new());
         }
-        let sql = match &self.database {
-            Database::Sqlite(_) => CLAIM_SQLITE,
-            Database::Postgres(_) => CLAIM_POSTGRES,
+        let sql = match &self.database.pool {
+            Pool::Sqlite(_) => CLAIM_SQLITE,
+            Pool::Postgres(_) => CLAIM_POSTGRES,
         };
         let rows: Vec<Row4> = on!(&self.database, pool => {
             let mut tx = pool.begin_with(self.database.begin()).await?;

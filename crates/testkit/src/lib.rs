@@ -17,6 +17,8 @@
 pub mod network;
 pub mod notes;
 pub mod people;
+pub mod simulation;
+pub mod time;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,9 +38,10 @@ use sanku_federation_protocol::names::{Origin, Outcome, StatementId};
 use sanku_federation_protocol::problem::ProblemKind;
 use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_federation_protocol::trust::Trust;
-use sanku_store::{Effect, ImportRow, ImportRows, StorageKeys, Store, key_name};
+use sanku_store::{Effect, ImportRow, ImportRows, Pace, StorageKeys, Store, key_name};
 use sanku_tlog::Hash;
-use sanku_values::{Clock, Date, DivisionCode, FixedClock, Time};
+use sanku_values::{Clock, Date, DivisionCode, Time};
+use time::TrueTime;
 
 /// A node of a simulated federation.
 pub type Node = Exchange<Line>;
@@ -55,7 +58,7 @@ pub fn code(number: u32) -> DivisionCode {
 
 /// A node's own clock: the federation's, put forward or back.
 pub struct Watch {
-    true_time: Arc<FixedClock>,
+    true_time: Arc<TrueTime>,
     lead: AtomicI64,
 }
 
@@ -102,7 +105,7 @@ pub struct Federation {
     /// The network between them.
     pub wires: Arc<Wires>,
     /// The clock that all of them read.
-    pub clock: Arc<FixedClock>,
+    pub clock: Arc<TrueTime>,
     /// Each node's own, which shows the same until a test puts it forward or back.
     pub watches: BTreeMap<DivisionCode, Arc<Watch>>,
     /// Who signs what the federation agrees on.
@@ -123,10 +126,28 @@ impl Federation {
 
     /// Nodes with policies and databases of their own.
     pub async fn stored(codes: &[u32], policy: impl Fn(u32) -> Policy, url: impl Fn(u32) -> String) -> Self {
-        let clock = Arc::new(FixedClock::at(morning()));
+        Self::under(codes, policy, url, TrueTime::at(morning()), None).await
+    }
+
+    /// The same, under a clock and a pace of their databases.
+    pub async fn under(
+        codes: &[u32],
+        policy: impl Fn(u32) -> Policy,
+        url: impl Fn(u32) -> String,
+        clock: TrueTime,
+        pace: Option<Arc<dyn Pace>>,
+    ) -> Self {
+        let clock = Arc::new(clock);
         let wires = Arc::new(Wires::default());
         let notary = Notary::of(codes.iter().copied().map(code));
         let notes = notary.notes();
+        let (trust, refused) = Trust::from_notes(
+            notes::federation(),
+            notes::fingerprint(),
+            notes.iter().map(String::as_bytes),
+            morning(),
+        );
+        assert_eq!(refused, []);
         let (mut nodes, mut watches, mut policies) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for number in codes {
             let here = code(*number);
@@ -140,24 +161,18 @@ impl Federation {
                 node: here,
                 number: 1,
             };
-            let store = Store::open(
+            let store = Store::open_paced(
                 &url(*number),
                 StorageKeys::new(*notes::seed("storage", here), *notes::seed("index", here)),
                 origin,
                 notes::log_key(here),
                 Arc::clone(&watch) as Arc<dyn Clock>,
+                pace.clone(),
             )
             .await
             .unwrap();
-            let (trust, refused) = Trust::from_notes(
-                notes::federation(),
-                notes::fingerprint(),
-                notes.iter().map(String::as_bytes),
-                morning(),
-            );
-            assert_eq!(refused, []);
             policies.insert(here, policy(*number));
-            let node = process(here, store, trust, &wires, policies[&here].clone(), watch);
+            let node = process(here, store, trust.clone(), &wires, policies[&here].clone(), watch);
             wires.plug(here, &node);
             nodes.insert(here, node);
         }
@@ -200,6 +215,11 @@ impl Federation {
         let node = self.twin(number);
         self.wires.plug(code(number), &node);
         self.nodes.insert(code(number), node);
+    }
+
+    /// A node's process ends.
+    pub fn stop(&mut self, number: u32) {
+        self.wires.unplug(code(number));
     }
 
     /// Time goes on, for everybody.

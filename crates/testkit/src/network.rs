@@ -13,6 +13,7 @@ use sanku_tlog::NotCosigned;
 use sanku_values::{DivisionCode, Time};
 
 use crate::Node;
+use crate::simulation::Air;
 
 /// What a line does wrong, in one direction.
 #[derive(Clone)]
@@ -90,15 +91,29 @@ pub struct Wires {
     tried: Mutex<BTreeMap<(DivisionCode, DivisionCode), usize>>,
     under_way: Mutex<BTreeMap<(DivisionCode, DivisionCode), (usize, usize)>>,
     heard: Mutex<Vec<(DivisionCode, DivisionCode, Part)>>,
+    air: Mutex<Option<Arc<Air>>>,
 }
 
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Wires {
     pub(crate) fn plug(&self, code: DivisionCode, node: &Arc<Node>) {
         held(&self.nodes).insert(code, Arc::downgrade(node));
+    }
+
+    pub(crate) fn unplug(&self, code: DivisionCode) {
+        held(&self.nodes).remove(&code);
+    }
+
+    /// From now on everything goes through simulated air.
+    pub fn through(&self, air: Arc<Air>) {
+        *held(&self.air) = Some(air);
+    }
+
+    fn air(&self) -> Option<Arc<Air>> {
+        held(&self.air).clone()
     }
 
     /// From now on this line, from the one who asks to the one who is asked, does this wrong.
@@ -150,7 +165,7 @@ impl Wires {
         runs.map(|(_, _, part)| part.clone()).collect()
     }
 
-    fn node(&self, code: DivisionCode) -> Option<Arc<Node>> {
+    pub(crate) fn node(&self, code: DivisionCode) -> Option<Arc<Node>> {
         held(&self.nodes).get(&code).and_then(Weak::upgrade)
     }
 
@@ -201,6 +216,9 @@ impl Line {
 
 impl Network for Line {
     async fn ask(&self, to: DivisionCode, hop: Hop, body: Bytes) -> Result<Reply, AskFailure> {
+        if let Some(air) = self.wires.air() {
+            return air.ask(&self.wires, self.from, to, hop, body).await;
+        }
         let line = (self.from, to);
         *held(&self.wires.tried).entry(line).or_default() += 1;
         if let Some(Fault::DownFor(left)) = held(&self.wires.faults).get_mut(&line)
@@ -282,16 +300,25 @@ impl Network for Line {
     }
 
     async fn time_of(&self, from: DivisionCode) -> Result<Time, AskFailure> {
+        if let Some(air) = self.wires.air() {
+            air.pass(self.from, from).await?;
+        }
         Ok(self.reach(from)?.now())
     }
 
     async fn notes_of(&self, from: DivisionCode) -> Result<Vec<String>, AskFailure> {
+        if let Some(air) = self.wires.air() {
+            air.pass(self.from, from).await?;
+        }
         let node = self.reach(from)?;
         let trust = node.trust();
         Ok(trust.all().map(|(_, held)| held.bytes.to_string()).collect())
     }
 
     async fn give_note(&self, to: DivisionCode, note: String) -> Result<(), AskFailure> {
+        if let Some(air) = self.wires.air() {
+            air.pass(self.from, to).await?;
+        }
         let node = self.reach(to)?;
         node.take_note(note, self.from)
             .await
