@@ -137,6 +137,9 @@ async fn open_sqlite(options: SqliteConnectOptions, connections: u32) -> Result<
         .min_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
+        // A file does not go away between two calls; and whoever is cancelled while a connection is tested would close it,
+        // which in memory is the whole database.
+        .test_before_acquire(false)
         .connect_with(options)
         .await
         .map_err(Unopened::Connection)?;

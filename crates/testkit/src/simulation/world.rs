@@ -218,7 +218,11 @@ async fn plant(federation: &Federation, codes: &[u32], draw: &mut fastrand::Rng)
 }
 
 fn superior(of: u32) -> u32 {
-    if of.is_multiple_of(100) { 420_000 } else { of / 100 * 100 }
+    if of.is_multiple_of(100) {
+        420_000
+    } else {
+        of / 100 * 100
+    }
 }
 
 fn draw_plan(codes: &[u32], draw: &mut fastrand::Rng) -> (Vec<Spell>, Vec<(Duration, Event)>) {
