@@ -74,6 +74,23 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Whether a script reads: then a failure is one JSON document, too.
+    pub(crate) const fn as_json(&self) -> bool {
+        match self {
+            Self::Demo(args) => args.json.json,
+            Self::Import(args) => args.json.json,
+            Self::Query(args) => args.json.json,
+            Self::Withdraw(args) => args.json.json,
+            Self::Check(args) | Self::Status(args) | Self::Log(LogCommand::Verify(args)) => args.json,
+            Self::Federation(FederationCommand::Init { json, .. } | FederationCommand::Add { json, .. })
+            | Self::Evidence(EvidenceCommand::Export { json, .. } | EvidenceCommand::Verify { json, .. })
+            | Self::Records(RecordsCommand::Categories(json) | RecordsCommand::Show { json, .. }) => json.json,
+            Self::Serve(_) | Self::Log(_) | Self::Completions { .. } => false,
+        }
+    }
+}
+
 /// `--json`, wherever a script might read.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct JsonArg {
@@ -190,6 +207,8 @@ pub(crate) enum FederationCommand {
         /// Categories it holds, by comma (default: all; what is not imported yet is shown as missing)
         #[arg(long, value_delimiter = ',', value_name = "ID")]
         categories: Vec<String>,
+        #[command(flatten)]
+        json: JsonArg,
     },
     /// 加入一个节点 Add a node: its keys, certificate, configuration and place in the registry
     #[command(
@@ -211,6 +230,8 @@ pub(crate) enum FederationCommand {
         /// Categories it holds, by comma (default: all; what is not imported yet is shown as missing)
         #[arg(long, value_delimiter = ',', value_name = "ID")]
         categories: Vec<String>,
+        #[command(flatten)]
+        json: JsonArg,
     },
 }
 
@@ -238,6 +259,8 @@ pub(crate) enum EvidenceCommand {
         /// 输出文件 Where to write it
         #[arg(long, short, value_name = "FILE")]
         out: Option<PathBuf>,
+        #[command(flatten)]
+        json: JsonArg,
     },
     /// 离线验证证据文件 Check an evidence file; needs only the root's fingerprint
     #[command(after_help = "例 Example:\n  sanku evidence verify evidence-019a….sanku --root 3f0c…")]

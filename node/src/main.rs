@@ -37,13 +37,27 @@ fn main() -> ExitCode {
     };
     // One TLS provider for the whole process.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let as_json = cli.command.as_json();
     match runtime.block_on(Box::pin(run(cli))) {
+        Ok(_) if output::was_lost() => ExitCode::from(1),
         Ok(code) => ExitCode::from(code),
         Err(error) => {
+            if as_json {
+                output::say_json(&serde_json::json!({ "error": { "message": format!("{error:#}") } }));
+            }
             output::remark(format!("sanku: {error:#}"));
-            ExitCode::from(1)
+            ExitCode::from(if is_wrong_use(&error) { 2 } else { 1 })
         }
     }
+}
+
+/// Whether the command line itself was wrong, and not what it met.
+fn is_wrong_use(error: &anyhow::Error) -> bool {
+    error.is::<output::WrongUse>()
+        || matches!(
+            error.downcast_ref::<sanku_certs::CertsError>(),
+            Some(sanku_certs::CertsError::Endpoint(_))
+        )
 }
 
 /// Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but incomplete.
@@ -67,9 +81,10 @@ async fn run(cli: Cli) -> anyhow::Result<u8> {
             centre,
             endpoint,
             categories,
+            json,
         }) => {
             let node = commands::federation::node(&code, centre, endpoint, &categories)?;
-            commands::federation::init(&dir, &name, &node)
+            commands::federation::init(&dir, &name, &node, json.json)
         }
         Command::Federation(FederationCommand::Add {
             code,
@@ -77,10 +92,11 @@ async fn run(cli: Cli) -> anyhow::Result<u8> {
             centre,
             endpoint,
             categories,
+            json,
         }) => {
             let endpoint = commands::federation::endpoint(&dir, endpoint)?;
             let node = commands::federation::node(&code, centre, endpoint, &categories)?;
-            commands::federation::add(&dir, &node)
+            commands::federation::add(&dir, &node, json.json)
         }
         Command::Log(command) => commands::log::run(config, command).await,
         Command::Evidence(command) => commands::evidence::run(config, command).await,

@@ -1,6 +1,8 @@
 //! What a person reads in a terminal: tables that hold Chinese text, money and dates as people write them.
 
-use std::io::Write;
+use std::fmt;
+use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
@@ -26,12 +28,55 @@ fn width() -> u16 {
     told.or_else(seen).filter(|columns| *columns >= 40).unwrap_or(110)
 }
 
-/// One line on standard output. A closed pipe ends quietly, as in `sanku … | head`.
+/// What became of standard output: `OPEN`, `CLOSED` by its reader, or `LOST` to a full disk and the like.
+static STATE: AtomicU8 = AtomicU8::new(OPEN);
+const OPEN: u8 = 0;
+const CLOSED: u8 = 1;
+const LOST: u8 = 2;
+
+/// One line on standard output. A closed pipe is quiet, as in `sanku … | head`: the work goes on to its end and exit code.
 pub(crate) fn say(line: impl AsRef<str>) {
-    let mut out = std::io::stdout().lock();
-    if writeln!(out, "{}", line.as_ref()).is_err() {
-        std::process::exit(0);
+    if STATE.load(Ordering::Relaxed) != OPEN {
+        return;
     }
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{}", line.as_ref()).and_then(|()| out.flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => STATE.store(CLOSED, Ordering::Relaxed),
+        Err(error) => {
+            STATE.store(LOST, Ordering::Relaxed);
+            remark(format!(
+                "sanku: 结果写不出去 the result could not be written to standard output: {error}"
+            ));
+        }
+    }
+}
+
+/// Whether whoever read standard output has gone.
+pub(crate) fn reader_has_gone() -> bool {
+    STATE.load(Ordering::Relaxed) != OPEN
+}
+
+/// Whether something that was said never arrived, though its reader waits: then a command has failed.
+pub(crate) fn was_lost() -> bool {
+    STATE.load(Ordering::Relaxed) == LOST
+}
+
+/// A command was called in a way that cannot be meant: exit code 2. Says what to write instead.
+#[derive(Debug)]
+pub(crate) struct WrongUse(pub(crate) String);
+
+impl fmt::Display for WrongUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WrongUse {}
+
+/// The error of a command that was called wrongly.
+pub(crate) fn wrong_use(words: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(WrongUse(words.into()))
 }
 
 /// One JSON document on standard output.

@@ -100,7 +100,19 @@ pub(crate) fn tables(document: &Value) -> String {
         let found = rows("subjects")
             .into_iter()
             .find(|person| person["subject"] == *subject);
-        found.map_or_else(|| "—".to_owned(), |person| text(&person["name"]))
+        found.map_or_else(
+            || "—".to_owned(),
+            |person| {
+                // Members of one family share a masked name: the role and the number's end tell them apart.
+                let number = text(&person["number"]);
+                let end = number.get(number.len().saturating_sub(4)..).unwrap_or_default();
+                format!(
+                    "{} {}\n…{end}",
+                    text(&person["name"]),
+                    role_label(&text(&person["role"]))
+                )
+            },
+        )
     };
     let mut out = Vec::new();
     out.push("节点 Nodes".to_owned());
@@ -187,8 +199,22 @@ pub(crate) fn tables(document: &Value) -> String {
     out.join("\n")
 }
 
+/// A person's place in the household, as it is called.
+fn role_label(role: &str) -> &str {
+    match role {
+        "applicant" => "申请人",
+        "head" => "户主",
+        "spouse" => "配偶",
+        "child" => "子女",
+        "parent" => "父母",
+        "supporter" => "赡养人",
+        "member" => "成员",
+        _ => role,
+    }
+}
+
 /// Chinese beside the stable word.
-fn outcome_words(word: &str) -> String {
+pub(crate) fn outcome_words(word: &str) -> String {
     let chinese = match word {
         "answered" => "已答复",
         "refused" => "拒绝",

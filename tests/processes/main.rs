@@ -9,6 +9,7 @@
 )]
 
 mod byzantine;
+mod command_line;
 mod hostile;
 mod late;
 mod operations;
@@ -58,7 +59,7 @@ fn demo_once_says_exactly_what_was_planted_and_nothing_else_on_standard_output()
         assert!(scan(&place.path().join("demo").join(code.to_string()), &secrets) > 8);
     }
     // The directory is not empty any more: nothing is overwritten.
-    assert_eq!(run(&["demo", "--once", "--dir", &dir]).status.code(), Some(1));
+    assert_eq!(run(&["demo", "--once", "--dir", &dir]).status.code(), Some(2));
 }
 
 fn json_of_file(path: &std::path::Path) -> serde_json::Value {
@@ -474,7 +475,7 @@ fn what_a_node_holds_is_what_it_was_added_with() {
     let place = tempfile::tempdir().unwrap();
     let dir = place.path().join("f").display().to_string();
     let stranger = run(&["federation", "init", &dir, "--categories", "vehicle,unicorn"]);
-    assert_eq!(stranger.status.code(), Some(1));
+    assert_eq!(stranger.status.code(), Some(2));
     let said = String::from_utf8_lossy(&stranger.stderr).into_owned();
     assert!(
         said.contains("unicorn") && said.contains("sanku records categories"),

@@ -37,8 +37,10 @@ pub struct Planted {
     pub mismatch: (u32, &'static str, u32),
     /// The namesake's number and deed, which must not appear.
     pub must_not_appear: Vec<String>,
-    /// For the viewer, what is no fact: Chinese and English.
-    pub remarks: Vec<&'static str>,
+    /// The namesake, for the viewer: Chinese and English.
+    pub namesake_words: &'static str,
+    /// The mismatch, for the viewer.
+    pub mismatch_words: &'static str,
     /// Rows for the departments' files.
     pub(crate) rows: Vec<Row>,
 }
@@ -273,10 +275,8 @@ pub(crate) fn plant(
             namesake.as_str().to_owned(),
             "鄂(2019)荆州区不动产权第0099999号".to_owned(),
         ],
-        remarks: vec![
-            "同名不同号的人有一栋别墅，不得出现 A namesake with another number owns a villa: it must not appear",
-            "配偶的号码在荆州区登记在另一个姓名下：只报姓名不符，不提供记录 The spouse's number is known in 421003 under another name: a mismatch, and no record",
-        ],
+        namesake_words: "同名不同号的人有一栋别墅，不得出现 A namesake with another number owns a villa: it must not appear",
+        mismatch_words: "配偶的号码在荆州区登记在另一个姓名下：只报姓名不符，不提供记录 The spouse's number is known in 421003 under another name: a mismatch, and no record",
         rows,
     })
 }

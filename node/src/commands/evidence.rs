@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use arc_swap::ArcSwap;
 use sanku_exchange::{AskFailure, Exchange, Hop, Network, OwnKeys, Reply, Witnessed};
 use sanku_federation_protocol::evidence;
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::cli::EvidenceCommand;
 use crate::node::{Node, load};
-use crate::output::{remark, say, say_json};
+use crate::output::{remark, say, say_json, wrong_use};
 
 /// Nobody is asked for evidence: everything stands in the database.
 struct NoNetwork;
@@ -39,13 +39,17 @@ impl Network for NoNetwork {
 
 pub(crate) async fn run(config: Option<&Path>, command: EvidenceCommand) -> anyhow::Result<u8> {
     match command {
-        EvidenceCommand::Export { query, out } => {
+        EvidenceCommand::Export { query, out, json } => {
             let id: StatementId = query
                 .parse()
-                .map_err(|_| anyhow::anyhow!("不是查询编号 not a query's id; a result prints it at its end"))?;
+                .map_err(|_| wrong_use("不是查询编号 not a query's id; a result prints it at its end"))?;
             let node = Node::open(config).await?;
             let out = out.unwrap_or_else(|| format!("evidence-{id}.sanku").into());
             export(node, id, &out).await?;
+            if json.json {
+                say_json(&json!({ "query": id, "evidence": out }));
+                return Ok(0);
+            }
             say(format!("证据文件 evidence file: {}", out.display()));
             say(format!(
                 "验证 check it: sanku evidence verify {} --root FINGERPRINT",
@@ -118,15 +122,21 @@ fn verify(
     let fingerprint: Hash = match root {
         Some(root) => root
             .parse()
-            .map_err(|_| anyhow::anyhow!("--root: 64 位十六进制 64 hex digits"))?,
+            .map_err(|_| wrong_use("--root: 64 位十六进制 64 hex digits"))?,
         None => load(config)
             .context("用 --root 给出根公告指纹 give the root's fingerprint with --root HEX")?
             .node
             .root
             .parse()?,
     };
-    let bytes = std::fs::read(file).with_context(|| format!("{}", file.display()))?;
-    let newer: Vec<_> = notes.iter().map(std::fs::read).collect::<Result<_, _>>()?;
+    let bytes = std::fs::read(file)
+        .with_context(|| format!("读不了证据文件 the evidence file cannot be read: {}", file.display()))?;
+    let newer: Vec<_> = notes
+        .iter()
+        .map(|note| {
+            std::fs::read(note).with_context(|| format!("读不了公告 the note cannot be read: {}", note.display()))
+        })
+        .collect::<Result<_, _>>()?;
     let report = match evidence::verify(&bytes, fingerprint, &newer, SystemClock.now()) {
         Ok(report) => report,
         Err(fault) => {
@@ -195,7 +205,8 @@ fn verify(
         }
     }
     if witnessed && report.unwitnessed().next().is_some() {
-        bail!("--witnessed: 有未见证的部分 some runs are unwitnessed");
+        remark("sanku: --witnessed: 有未见证的部分 some runs are unwitnessed");
+        return Ok(1);
     }
     Ok(0)
 }

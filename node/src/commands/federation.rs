@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use sanku_catalogue::{Catalogue, CategoryId};
 use sanku_certs::{Federation, NewNode};
 use sanku_tlog::Hash;
 use sanku_values::{Clock, DivisionCode, FederationName, SystemClock};
+use serde_json::{Value, json};
 
-use crate::output::say;
+use crate::output::{say, say_json, wrong_use};
 
 /// Divisions that the demonstration and newcomers meet.
 const DIVISIONS: [(&str, &str); 11] = [
@@ -43,7 +43,11 @@ pub(crate) fn node(
     endpoint: String,
     categories: &[String],
 ) -> anyhow::Result<NewNode> {
-    let code: DivisionCode = code.parse()?;
+    let code: DivisionCode = code.parse().map_err(|error| {
+        wrong_use(format!(
+            "{code}: {error}；写六位区划代码 write six digits, such as 421002"
+        ))
+    })?;
     let categories = categories
         .iter()
         .map(|id| {
@@ -52,8 +56,10 @@ pub(crate) fn node(
                 .parse()
                 .ok()
                 .filter(|id| Catalogue::current().category(id).is_some());
-            known.with_context(|| {
-                format!("目录中没有类别 {id}；可用类别见 no such category, see: sanku records categories")
+            known.ok_or_else(|| {
+                wrong_use(format!(
+                    "目录中没有类别 {id}；可用类别见 no such category, see: sanku records categories"
+                ))
             })
         })
         .collect::<anyhow::Result<Vec<CategoryId>>>()?;
@@ -65,9 +71,18 @@ pub(crate) fn node(
     })
 }
 
-pub(crate) fn init(directory: &Path, name: &str, node: &NewNode) -> anyhow::Result<u8> {
-    let federation = Federation::init(directory, &name.parse()?, node.clone(), SystemClock.now())?;
+pub(crate) fn init(directory: &Path, name: &str, node: &NewNode, as_json: bool) -> anyhow::Result<u8> {
+    let name = name.parse().map_err(|error| {
+        wrong_use(format!(
+            "--name {name}: {error}；写成域名形式 write it like hubei.example"
+        ))
+    })?;
+    let federation = Federation::init(directory, &name, node.clone(), SystemClock.now())?;
     write_configuration(directory, &federation.name, federation.fingerprint, node)?;
+    if as_json {
+        say_json(&made(directory, &federation, node));
+        return Ok(0);
+    }
     say(format!(
         "联邦 {} 已建立 founded in {}",
         federation.name,
@@ -86,10 +101,14 @@ pub(crate) fn init(directory: &Path, name: &str, node: &NewNode) -> anyhow::Resu
     Ok(0)
 }
 
-pub(crate) fn add(directory: &Path, node: &NewNode) -> anyhow::Result<u8> {
+pub(crate) fn add(directory: &Path, node: &NewNode, as_json: bool) -> anyhow::Result<u8> {
     let federation = Federation::open(directory)?;
     federation.add(node.clone(), SystemClock.now())?;
     write_configuration(directory, &federation.name, federation.fingerprint, node)?;
+    if as_json {
+        say_json(&made(directory, &federation, node));
+        return Ok(0);
+    }
     say(format!(
         "{} {} 已加入 added; {} 中各节点的公告已更新 every node's notes here are new",
         node.code,
@@ -102,6 +121,12 @@ pub(crate) fn add(directory: &Path, node: &NewNode) -> anyhow::Result<u8> {
         node.code
     ));
     Ok(0)
+}
+
+/// What a script needs of a node that was just made.
+fn made(directory: &Path, federation: &Federation, node: &NewNode) -> Value {
+    let config = directory.join(node.code.to_string()).join("node.toml");
+    json!({ "federation": federation.name, "root": federation.fingerprint, "node": node.code, "name": node.name, "endpoint": node.endpoint, "config": config })
 }
 
 /// The endpoint that was given, or this machine and the next port.
@@ -121,7 +146,7 @@ fn next_endpoint(federation: &Federation) -> anyhow::Result<String> {
         .max()
         .unwrap_or(7442)
         .checked_add(1)
-        .context("no port is left; give one with --endpoint")?;
+        .ok_or_else(|| wrong_use("没有剩余端口，用 --endpoint 给出 no port is left; give one with --endpoint"))?;
     Ok(format!("127.0.0.1:{port}"))
 }
 

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::cli::ImportArgs;
 use crate::node::Node;
-use crate::output::{remark, say, say_json};
+use crate::output::{remark, say, say_json, wrong_use};
 
 /// What became of one file.
 pub(crate) struct Outcome {
@@ -57,18 +57,26 @@ pub(crate) async fn import_file(
     progress: bool,
 ) -> anyhow::Result<Outcome> {
     let category = Catalogue::current()
-        .category(&category.parse()?)
-        .ok_or_else(|| anyhow::anyhow!("no such category"))?;
+        .category(
+            &category
+                .parse()
+                .map_err(|error| wrong_use(format!("--category: {error}")))?,
+        )
+        .ok_or_else(|| {
+            wrong_use(format!(
+                "--category: 目录中没有类别 {category}；可用类别见 no such category, see: sanku records categories"
+            ))
+        })?;
     let as_of: Date = as_of
         .parse()
-        .map_err(|_| anyhow::anyhow!("--as-of: 写成 2026-11-01 的样子 write it like 2026-11-01"))?;
+        .map_err(|_| wrong_use("--as-of: 写成 2026-11-01 的样子 write it like 2026-11-01"))?;
     let today = Date::in_china(SystemClock.now());
     if as_of > today {
-        anyhow::bail!("--as-of: {as_of} 在将来 lies in the future");
+        return Err(wrong_use(format!("--as-of: {as_of} 在将来 lies in the future")));
     }
     let source = source.trim();
     if source.is_empty() || source.chars().count() > 100 {
-        anyhow::bail!("--source: 写部门名称 write the department's name");
+        return Err(wrong_use("--source: 写部门名称 write the department's name"));
     }
     let shown = file.display().to_string();
     let bar = if progress {

@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 use crate::cli::{QueryArgs, WithdrawArgs};
 use crate::control::{Again, Follow, Withdraw};
 use crate::node::load;
-use crate::output::{remark, say, say_json};
+use crate::output::{remark, say, say_json, wrong_use};
 use crate::{result, socket};
 
 pub(crate) async fn query(config: Option<&Path>, args: QueryArgs) -> anyhow::Result<u8> {
     let loaded = load(config)?;
     let (path, body) = match (&args.case, &args.again) {
         (_, Some(id)) => {
-            let id = id.parse().map_err(|_| {
-                anyhow::anyhow!("--again: 不是查询编号 not a query's id; a result prints it at its end")
-            })?;
+            let id = id
+                .parse()
+                .map_err(|_| wrong_use("--again: 不是查询编号 not a query's id; a result prints it at its end"))?;
             ("/again", serde_json::to_vec(&Again { id, budget_ms: 10_000 })?)
         }
         (Some(file), None) => ("/query", read_case(file)?),
@@ -136,7 +136,7 @@ pub(crate) async fn withdraw(config: Option<&Path>, args: WithdrawArgs) -> anyho
     let mandate = args
         .mandate
         .parse()
-        .map_err(|_| anyhow::anyhow!("不是授权书编号 not a mandate's id (a UUIDv7, as in the case file)"))?;
+        .map_err(|_| wrong_use("不是授权书编号 not a mandate's id (a UUIDv7, as in the case file)"))?;
     let body = serde_json::to_vec(&Withdraw {
         mandate,
         reason: args.reason,

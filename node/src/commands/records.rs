@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::RecordsCommand;
 use crate::node::Node;
-use crate::output::{say, say_json, table};
+use crate::output::{say, say_json, table, wrong_use};
 use crate::result::{content, field_json};
 
 pub(crate) async fn run(config: Option<&Path>, command: RecordsCommand) -> anyhow::Result<u8> {
@@ -95,7 +95,7 @@ fn categories(as_json: bool) {
 
 async fn show(config: Option<&Path>, identity: &str, purpose: &str, as_json: bool) -> anyhow::Result<u8> {
     if purpose.trim().is_empty() {
-        anyhow::bail!("--purpose: 写明用途 say why you look");
+        return Err(wrong_use("--purpose: 写明用途 say why you look"));
     }
     let written = if identity == "-" {
         let mut text = String::new();
@@ -105,7 +105,7 @@ async fn show(config: Option<&Path>, identity: &str, purpose: &str, as_json: boo
         identity.to_owned()
     };
     let number = IdentityNumber::parse(written.trim(), Date::in_china(SystemClock.now()))
-        .map_err(|error| anyhow::anyhow!("--identity: {error}"))?;
+        .map_err(|error| wrong_use(format!("--identity: {error}")))?;
     let node = Node::open(config).await?;
     // The look stands in the log before anything is shown.
     let act = ActBody {
