@@ -139,8 +139,19 @@ pub(crate) fn judge(
     if now > expires.plus(SKEW) {
         return Err(Problem::new(ProblemKind::Clock, "it expired more than 15 minutes ago"));
     }
-    // Without the registry that it names there is no path to judge by; the newest one's stands in for the refusal.
     let named = trust.registry_by(registry);
+    if named.is_none()
+        && trust
+            .registry()
+            .is_none_or(|(newest, _, _)| newest.number < registry.number)
+    {
+        // It is on its way to us: nothing is refused for good on the strength of what we do not know yet.
+        return Err(Problem::new(
+            ProblemKind::Unavailable,
+            "the registry that it names has not come here yet",
+        ));
+    }
+    // Without the registry that it names there is no path to judge by; the newest one's stands in for the refusal.
     let newest = || trust.registry().map(|(_, registry, tree)| (registry, tree));
     let Some((held, tree)) = named.or_else(newest) else {
         return Err(Problem::new(ProblemKind::Unavailable, "no registry is at hand"));
