@@ -79,6 +79,11 @@ impl<N: Network> Exchange<N> {
         budgets.charge(asked.asker(), entry, body).map_err(|used_up| used_up.0)
     }
 
+    /// How many nodes, people and purposes have used of their budgets lately.
+    pub fn budgets_in_use(&self) -> [(&'static str, usize); 3] {
+        self.admission.budgets.remembered()
+    }
+
     /// The same for a question that this node is about to say.
     pub(crate) fn charge_own(
         &self,

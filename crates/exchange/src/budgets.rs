@@ -77,9 +77,13 @@ impl Budgets {
     /// # Errors
     /// The first that is used up.
     pub(crate) fn charge(&self, asker: DivisionCode, entry: &QueryEntry, body: &QueryBody) -> Result<(), UsedUp> {
+        self.take(asker, &body.examiner.staff_number, entry.purpose.as_str())
+    }
+
+    fn take(&self, asker: DivisionCode, staff_number: &str, purpose: &str) -> Result<(), UsedUp> {
         self.fade();
-        let person = key(&(asker, &body.examiner.staff_number));
-        let purpose = key(&(asker, entry.purpose.as_str()));
+        let person = key(&(asker, staff_number));
+        let purpose = key(&(asker, purpose));
         let used_up = [
             (self.nodes.check_key(&asker).is_err(), "node"),
             (self.people.check_key(&person).is_err(), "person"),
@@ -94,6 +98,19 @@ impl Budgets {
         }
     }
 
+    /// How many nodes, people and purposes asked so lately that their budgets are not full again.
+    pub(crate) fn remembered(&self) -> [(&'static str, usize); 3] {
+        for keys in [&self.people, &self.purposes] {
+            keys.retain_recent();
+        }
+        self.nodes.retain_recent();
+        [
+            ("node", self.nodes.len()),
+            ("person", self.people.len()),
+            ("purpose", self.purposes.len()),
+        ]
+    }
+
     fn fade(&self) {
         for keys in [&self.people, &self.purposes] {
             if keys.len() > KEYS {
@@ -101,5 +118,26 @@ impl Budgets {
                 keys.shrink_to_fit();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_thousand_people_leave_a_bounded_trace_that_fades() {
+        let budgets = Budgets::new(&Limits::default());
+        let asker = DivisionCode::try_from(421_002).unwrap();
+        let mut most = 0;
+        for person in 0..100_000 {
+            // The node's own budget is used up on the way; the people's are counted all the same.
+            let _ = budgets.take(asker, &person.to_string(), "minimum_living_allowance");
+            most = most.max(budgets.people.len());
+        }
+        assert!(most <= 2 * KEYS, "{most} people at once");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let people = budgets.remembered()[1];
+        assert_eq!(people, ("person", 0), "a question fades within 5 ms");
     }
 }

@@ -12,10 +12,12 @@ mod breaker;
 mod budgets;
 pub mod case;
 pub mod clock;
+mod conduct;
 mod follow;
 mod neighbours;
 pub mod network;
 mod once;
+mod pace;
 mod peers;
 mod question;
 mod queue;
@@ -37,6 +39,7 @@ pub use authorise::Policy;
 pub use breaker::BreakerState;
 pub use budgets::Limits;
 pub use case::Case;
+pub use conduct::Misbehaved;
 pub use network::{AskFailure, ByteStream, Hop, Network, Reply, Witnessed};
 pub use question::Lines;
 use sanku_federation_protocol::json::NotALine;
@@ -177,6 +180,7 @@ pub struct Exchange<N> {
     fruitless: std::sync::Mutex<HashMap<DivisionCode, Instant>>,
     readings: clock::Readings,
     observed: standing::Observations,
+    conduct: conduct::Conduct,
 }
 
 impl<N: Network> Exchange<N> {
@@ -209,6 +213,7 @@ impl<N: Network> Exchange<N> {
             fruitless: std::sync::Mutex::default(),
             readings: clock::Readings::default(),
             observed: standing::Observations::default(),
+            conduct: conduct::Conduct::default(),
         })
     }
 

@@ -17,19 +17,19 @@ use sanku_tlog::Hash;
 use sanku_values::{Clock, DivisionCode, Time};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio::time::error::Elapsed;
 
 use crate::accept::{Accepted, Asking};
 use crate::authorise::stops;
 use crate::breaker::Verdict;
 use crate::network::{AskFailure, Hop, Network, Reply};
+use crate::pace::Pace;
 use crate::peers::Peers;
 use crate::slots::Slots;
 
 /// The longest pause before a retry.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// Longer than the time between two signs of life: whoever is silent for so long does not work.
-const SILENCE: Duration = Duration::from_secs(3);
+pub(crate) const SILENCE: Duration = Duration::from_secs(3);
 
 /// What came of asking one neighbour.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub(crate) struct Heard {
     pub(crate) rejected: Vec<Rejected>,
     /// The digest over its notes, if it said one.
     pub(crate) notes: Option<Hash>,
+    /// What it said that no good node says.
+    pub(crate) fault: Option<&'static str>,
 }
 
 impl Heard {
@@ -47,6 +49,7 @@ impl Heard {
             observed,
             rejected: Vec::new(),
             notes: None,
+            fault: None,
         }
     }
 }
@@ -82,6 +85,8 @@ pub(crate) struct Way<'a, N> {
     pub(crate) peers: &'a Peers,
     /// Places of this question on the way.
     pub(crate) places: &'a Slots,
+    /// How long a neighbour may be silent at first while others wait for a place.
+    pub(crate) share: Duration,
     pub(crate) here: DivisionCode,
     pub(crate) asked: &'a Accepted,
 }
@@ -121,24 +126,42 @@ pub(crate) async fn ask<N: Network>(
         refused: false,
         rejected: BTreeSet::new(),
         notes: None,
+        fault: None,
     };
     let batch = way.asked.is_batch();
     let asking = async {
         // Waiting for a turn is this node's own time: the neighbour has what is left of it.
-        let _turns = (way.places.take(batch).await, turn.take(batch).await);
-        let budget = limit.saturating_sub(began.elapsed());
-        reading.since = Some(Instant::now());
-        reading.through(&way, Hop { budget, ..hop }, body, &runs).await
+        let _place = way.places.take(batch).await;
+        let first = async {
+            let turn = turn.take(batch).await;
+            let budget = limit.saturating_sub(began.elapsed());
+            reading.since = Some(Instant::now());
+            (turn, reply(&way, neighbour, Hop { budget, ..hop }, body).await)
+        };
+        let gives_way = async {
+            tokio::time::sleep(way.share).await;
+            way.places.somebody_waits().await;
+        };
+        let (_turn, reply) = tokio::select! {
+            biased;
+            first = first => first,
+            () = gives_way => return None,
+        };
+        Some(match reply {
+            Ok(reply) => reading.through(reply, &runs).await,
+            Err(failure) => Err(failure),
+        })
     };
-    let end = tokio::time::timeout(limit, asking).await;
-    way.peers.ended(neighbour, reading.verdict(&end), way.clock.now());
+    let end = tokio::time::timeout(limit, asking).await.ok().flatten();
+    way.peers
+        .ended(neighbour, reading.verdict(end.as_ref()), way.clock.now());
     let outcome = match end {
-        Ok(Ok(())) => reading.outcome(),
-        Ok(Err(failure)) => {
+        Some(Ok(())) => reading.outcome(),
+        Some(Err(failure)) => {
             tracing::info!(%neighbour, outcome = %failure.outcome, why = %failure.why, "a neighbour failed");
             failure.outcome
         }
-        Err(_) => Outcome::Late,
+        None => Outcome::Late,
     };
     // What did not hold of the neighbour itself is its own outcome; the others are named beside it.
     let rejected = std::mem::take(&mut reading.rejected).into_iter();
@@ -151,6 +174,7 @@ pub(crate) async fn ask<N: Network>(
         },
         rejected: rejected.filter(|rejected| rejected.node != neighbour).collect(),
         notes: reading.notes,
+        fault: reading.fault,
     }
 }
 
@@ -187,6 +211,8 @@ impl AskFailure {
             (Outcome::Overloaded, _) => Verdict::Fails,
             (_, Some(kind)) if kind.status() < 500 => Verdict::Works,
             (Outcome::Unreachable | Outcome::PeerError, _) => Verdict::Fails,
+            // It fell silent in the middle of its answer.
+            (Outcome::Late, None) => Verdict::Fails,
             _ => Verdict::Unknown,
         }
     }
@@ -211,42 +237,52 @@ struct Reading<'a> {
     refused: bool,
     rejected: BTreeSet<Rejected>,
     notes: Option<Hash>,
+    fault: Option<&'static str>,
 }
 
 impl Reading<'_> {
-    async fn through<N: Network>(
-        &mut self,
-        way: &Way<'_, N>,
-        hop: Hop,
-        body: Bytes,
-        runs: &mpsc::Sender<VerifiedRun>,
-    ) -> Result<(), AskFailure> {
-        let reply = reply(way, self.neighbour, hop, body).await?;
+    async fn through(&mut self, reply: Reply, runs: &mpsc::Sender<VerifiedRun>) -> Result<(), AskFailure> {
         self.alive = true;
         self.notes = reply.notes;
         let mut stream = reply.body;
         let mut reader = Reader::new();
-        let broken = |error: &dyn std::fmt::Display| AskFailure::new(Outcome::PeerError, error.to_string());
-        while let Some(bytes) = stream.next().await {
-            reader.push(&bytes?);
-            while let Some(event) = reader.next_event().map_err(|error| broken(&error))? {
+        let mut pace = Pace::new(Instant::now());
+        let too_slow = |_| AskFailure::new(Outcome::Late, "its answer came to a halt");
+        while let Some(bytes) = tokio::time::timeout_at(pace.until(), stream.next())
+            .await
+            .map_err(too_slow)?
+        {
+            let bytes = bytes?;
+            pace.heard(&bytes, Instant::now());
+            reader.push(&bytes);
+            while let Some(event) = reader.next_event().map_err(|error| self.malformed(&error))? {
                 match event {
                     Event::Heartbeat => {}
                     Event::Problem(problem) => return Err(AskFailure::new(Outcome::PeerError, problem.kind)),
                     Event::Run(run) => {
                         self.heard += run.statements.len();
                         if self.heard > self.most() {
-                            return Err(broken(&"more statements than the question has room for"));
+                            return Err(self.malformed(&"more statements than the question has room for"));
                         }
                         self.run(*run, runs).await;
+                        // Waiting for our own reader is not the neighbour's time.
+                        pace.rests(Instant::now());
                     }
                     Event::Note(_) | Event::Merged(_) | Event::Consistency(..) => {
-                        return Err(broken(&"a line that belongs in no response"));
+                        return Err(self.malformed(&"a line that belongs in no response"));
                     }
                 }
             }
         }
-        reader.finish().map_err(|error| broken(&error))
+        // A stream that was cut is no fault of its words.
+        reader
+            .finish()
+            .map_err(|error| AskFailure::new(Outcome::PeerError, error.to_string()))
+    }
+
+    fn malformed(&mut self, error: &dyn std::fmt::Display) -> AskFailure {
+        self.fault = Some("malformed");
+        AskFailure::new(Outcome::PeerError, error.to_string())
     }
 
     /// Targets × (subjects + 2).
@@ -287,7 +323,12 @@ impl Reading<'_> {
                 tracing::warn!(%node, neighbour = %self.neighbour, %error, "a run does not hold");
                 let (outcome, why) = match error {
                     RunError::NotTrusted(word) => (Outcome::NotTrusted, word),
-                    RunError::BadProof(_) => (Outcome::BadProof, "bad_proof"),
+                    RunError::BadProof(_) => {
+                        if node == self.neighbour {
+                            self.fault = Some("bad_proof");
+                        }
+                        (Outcome::BadProof, "bad_proof")
+                    }
                 };
                 if let Ok(why) = why.parse() {
                     self.rejected.insert(Rejected { node, outcome, why });
@@ -347,13 +388,13 @@ impl Reading<'_> {
     }
 
     /// What the end says of the neighbour itself.
-    fn verdict(&self, end: &Result<Result<(), AskFailure>, Elapsed>) -> Verdict {
+    fn verdict(&self, end: Option<&Result<(), AskFailure>>) -> Verdict {
         match end {
-            Ok(Ok(())) => Verdict::Works,
-            Ok(Err(failure)) => failure.verdict(),
-            // Whoever says nothing at all for longer than between two signs of life hangs. A shorter budget tells nothing.
-            Err(_) if !self.alive && self.since.is_some_and(|since| since.elapsed() >= SILENCE) => Verdict::Fails,
-            Err(_) => Verdict::Unknown,
+            Some(Ok(())) => Verdict::Works,
+            Some(Err(failure)) => failure.verdict(),
+            // Whoever says nothing at all for longer than between two signs of life hangs. A shorter time tells nothing.
+            None if !self.alive && self.since.is_some_and(|since| since.elapsed() >= SILENCE) => Verdict::Fails,
+            None => Verdict::Unknown,
         }
     }
 

@@ -34,6 +34,8 @@ const ONLY_AT_MOST: usize = 1_000;
 const OF_A_QUESTION: usize = 64;
 /// Runs of a response that wait for the reader.
 const WAITING: usize = 64;
+/// How long a reader may take nothing while something waits for it.
+const LISTENING: Duration = Duration::from_secs(10);
 /// A sign of life while nothing else comes.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
 
@@ -93,7 +95,8 @@ impl<N: Network> Exchange<N> {
                     _ = alive.tick() => Bytes::from_static(HEARTBEAT.as_bytes()),
                 };
                 start.take().map(|start| start.send(Ok(())));
-                if lines.send(line).await.is_err() {
+                // Whoever asks and does not listen gives its places back.
+                if !matches!(tokio::time::timeout(LISTENING, lines.send(line)).await, Ok(Ok(()))) {
                     return;
                 }
             }
@@ -385,6 +388,17 @@ impl<N: Network> Exchange<N> {
     ) -> Vec<neighbours::Heard> {
         let trust = self.trust.load_full();
         let places = Slots::of(OF_A_QUESTION);
+        // Whoever fared badly last time is asked last: should there be more neighbours than places, the others do not wait for it.
+        let mut onward = onward;
+        onward.sort_by_key(|(neighbour, _)| self.fared_badly(*neighbour));
+        let at_once = if asked.is_batch() {
+            OF_A_QUESTION / 2
+        } else {
+            OF_A_QUESTION
+        };
+        let rounds = u32::try_from(onward.len().div_ceil(at_once)).unwrap_or(u32::MAX);
+        let left = hop.budget.saturating_sub(began.elapsed());
+        let share = neighbours::SILENCE.min(left / rounds.max(1));
         let asks = onward.into_iter().map(|(neighbour, behind)| {
             let (trust, places) = (Arc::clone(&trust), &places);
             async move {
@@ -405,11 +419,15 @@ impl<N: Network> Exchange<N> {
                     sealing: &self.sealing,
                     peers: &self.peers,
                     places,
+                    share,
                     here: self.here(),
                     asked,
                 };
                 let heard = neighbours::ask(way, neighbour, behind, hop, runs.clone()).await;
                 self.observe(&heard.observed);
+                if let Some(what) = heard.fault {
+                    self.misbehaved(neighbour, what);
+                }
                 if let Some(digest) = heard.notes
                     && digest != self.trust.load().digest()
                 {

@@ -54,6 +54,17 @@ impl<N: Network> Exchange<N> {
         standing.collect()
     }
 
+    /// Whether the last question to a neighbour got nothing out of it.
+    pub(crate) fn fared_badly(&self, neighbour: DivisionCode) -> bool {
+        let observed = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
+        observed.get(&neighbour).is_some_and(|last| {
+            matches!(
+                last.outcome,
+                Outcome::Late | Outcome::Unreachable | Outcome::Overloaded | Outcome::PeerError
+            )
+        })
+    }
+
     /// Keeps what came of asking a neighbour, and counts it.
     pub(crate) fn observe(&self, seen: &Observed) {
         let last = Last {

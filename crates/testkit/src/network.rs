@@ -90,6 +90,7 @@ pub struct Wires {
     passed: Mutex<Vec<Passed>>,
     tried: Mutex<BTreeMap<(DivisionCode, DivisionCode), usize>>,
     under_way: Mutex<BTreeMap<(DivisionCode, DivisionCode), (usize, usize)>>,
+    of_one: Mutex<BTreeMap<DivisionCode, (usize, usize)>>,
     heard: Mutex<Vec<(DivisionCode, DivisionCode, Part)>>,
     air: Mutex<Option<Arc<Air>>>,
 }
@@ -157,6 +158,11 @@ impl Wires {
         held(&self.under_way).get(&line).map_or(0, |(_, peak)| *peak)
     }
 
+    /// The most questions that one node had under way at once, to whomever.
+    pub fn peak_of(&self, from: u32) -> usize {
+        held(&self.of_one).get(&crate::code(from)).map_or(0, |(_, peak)| *peak)
+    }
+
     /// The runs that `to` answered `from` so far, before anybody changed them.
     pub fn heard(&self, from: u32, to: u32) -> Vec<Part> {
         let line = (crate::code(from), crate::code(to));
@@ -179,8 +185,12 @@ struct UnderWay(Arc<Wires>, (DivisionCode, DivisionCode));
 
 impl UnderWay {
     fn begins(wires: &Arc<Wires>, line: (DivisionCode, DivisionCode)) -> Self {
-        let mut held = held(&wires.under_way);
-        let (now, peak) = held.entry(line).or_default();
+        let mut of_line = held(&wires.under_way);
+        let (now, peak) = of_line.entry(line).or_default();
+        *now += 1;
+        *peak = (*peak).max(*now);
+        let mut of_one = held(&wires.of_one);
+        let (now, peak) = of_one.entry(line.0).or_default();
         *now += 1;
         *peak = (*peak).max(*now);
         Self(Arc::clone(wires), line)
@@ -190,6 +200,7 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         held(&self.0.under_way).entry(self.1).or_default().0 -= 1;
+        held(&self.0.of_one).entry(self.1.0).or_default().0 -= 1;
     }
 }
 

@@ -346,3 +346,56 @@ async fn g6_one_that_hangs_among_a_hundred_costs_at_most_the_budget_and_50_ms() 
         assert_eq!(outcome(&asked, code), expected, "{code}");
     }
 }
+
+#[tokio::test]
+async fn of_a_hundred_neighbours_seventy_hang_and_the_healthy_are_asked_all_the_same() {
+    let codes: Vec<u32> = (0..100).map(|city| PROVINCE + city * 100).collect();
+    // Those that hang come first in every order, and are more than there are places.
+    let hung: Vec<u32> = codes[1..=70].to_vec();
+    let healthy = codes.len() - 1 - hung.len();
+    let federation = Arc::new(Federation::of(&codes).await);
+    for code in &hung {
+        federation.wires.spoil(PROVINCE, *code, Fault::Hang);
+    }
+    let mut time = HeldTime::hold();
+    for first in [true, false] {
+        let mut case = federation.case();
+        case["budget_ms"] = 2000.into();
+        let began = time.moved;
+        let asking = {
+            let federation = Arc::clone(&federation);
+            tokio::spawn(async move { federation.ask(PROVINCE, case).await })
+        };
+        if !first {
+            // Whoever hung before is asked last: the healthy answer while no time goes by.
+            let answered = || {
+                let heard = |code: &&u32| federation.wires.heard(PROVINCE, **code).len() >= 2;
+                codes.iter().filter(heard).count()
+            };
+            for _ in 0..1000 {
+                HeldTime::work(20).await;
+                if answered() == healthy {
+                    break;
+                }
+            }
+            assert_eq!(answered(), healthy);
+        }
+        while !asking.is_finished() {
+            time.move_on(Duration::from_millis(10)).await;
+            assert!(
+                time.moved - began <= Duration::from_millis(2050),
+                "the budget and 50 ms"
+            );
+        }
+        let asked = asking.await.unwrap();
+        for code in &codes {
+            let expected = if hung.contains(code) {
+                Outcome::Late
+            } else {
+                Outcome::Answered
+            };
+            assert_eq!(outcome(&asked, *code), expected, "{code}");
+        }
+        assert!(federation.wires.peak_of(PROVINCE) <= 64, "64 places of a question");
+    }
+}
