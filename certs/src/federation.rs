@@ -37,8 +37,8 @@ pub struct NewNode {
     pub code: DivisionCode,
     /// The centre's name.
     pub name: String,
-    /// Where it listens: `HOST:PORT`.
-    pub endpoint: String,
+    /// Where it is reached, each `HOST:PORT`; the first is where its program listens.
+    pub endpoints: Vec<String>,
     /// Categories it holds; all of the catalogue if empty.
     pub categories: Vec<CategoryId>,
 }
@@ -68,7 +68,7 @@ impl Federation {
                 province.code
             )));
         }
-        split_endpoint(&province.endpoint)?;
+        hosts_of(&province.endpoints)?;
         let whole = directory.join("authority");
         if whole.exists() {
             return Err(CertsError::Exists(whole));
@@ -246,6 +246,20 @@ impl Federation {
 }
 
 /// Host and port of an endpoint.
+/// The hosts of addresses, each once.
+fn hosts_of(endpoints: &[String]) -> Result<Vec<String>, CertsError> {
+    if endpoints.is_empty() {
+        return Err(CertsError::Make(
+            "没有地址 no address: give at least one HOST:PORT".to_owned(),
+        ));
+    }
+    let hosts = endpoints
+        .iter()
+        .map(|endpoint| Ok(split_endpoint(endpoint)?.0.to_owned()));
+    let hosts: std::collections::BTreeSet<_> = hosts.collect::<Result<_, CertsError>>()?;
+    Ok(hosts.into_iter().collect())
+}
+
 fn split_endpoint(endpoint: &str) -> Result<(&str, u16), CertsError> {
     let bad = || CertsError::Endpoint(endpoint.to_owned());
     let (host, port) = endpoint.rsplit_once(':').ok_or_else(bad)?;

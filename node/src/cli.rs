@@ -200,9 +200,9 @@ pub(crate) enum FederationCommand {
         /// 中心名称（默认为区划名称） The centre's name (default: the division's)
         #[arg(long, value_name = "NAME")]
         centre: Option<String>,
-        /// 对外地址 Where other nodes reach it
+        /// 对外地址，可多次给出 Where other nodes reach it; more than once for several addresses
         #[arg(long, default_value = "127.0.0.1:7443", value_name = "HOST:PORT")]
-        endpoint: String,
+        endpoint: Vec<String>,
         /// 本节点持有的数据类别，逗号分隔（默认全部；未导入的会如实显示为未获得）
         /// Categories it holds, by comma (default: all; what is not imported yet is shown as missing)
         #[arg(long, value_delimiter = ',', value_name = "ID")]
@@ -223,9 +223,10 @@ pub(crate) enum FederationCommand {
         /// 中心名称（默认为区划名称） The centre's name (default: the division's)
         #[arg(long, value_name = "NAME")]
         centre: Option<String>,
-        /// 对外地址（默认本机下一个端口） Where other nodes reach it (default: this machine, the next port)
+        /// 对外地址，可多次给出（默认本机下一个空闲端口）
+        /// Where other nodes reach it; more than once for several addresses (default: this machine, the next free port)
         #[arg(long, value_name = "HOST:PORT")]
-        endpoint: Option<String>,
+        endpoint: Vec<String>,
         /// 本节点持有的数据类别，逗号分隔（默认全部；未导入的会如实显示为未获得）
         /// Categories it holds, by comma (default: all; what is not imported yet is shown as missing)
         #[arg(long, value_delimiter = ',', value_name = "ID")]

@@ -94,7 +94,7 @@ async fn run(cli: Cli) -> anyhow::Result<u8> {
             categories,
             json,
         }) => {
-            let endpoint = commands::federation::endpoint(&dir, endpoint)?;
+            let endpoint = commands::federation::endpoints(&dir, endpoint)?;
             let node = commands::federation::node(&code, centre, endpoint, &categories)?;
             commands::federation::add(&dir, &node, json.json)
         }

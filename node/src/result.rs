@@ -167,7 +167,9 @@ pub(crate) fn tables(document: &Value) -> String {
         out.push("未能查明（不等于没有）Not known, which is not the same as nothing".to_owned());
         out.push(table(
             &["节点 node", "人 person", "类别 category", "原因 why"],
-            rows("unknown").iter().map(|row| {
+            // What one node does not say of one person for one reason is one row.
+            rows("unknown").chunk_by(alike).map(|alike| {
+                let row = &alike[0];
                 let or_all = |value: &Value, label: String| {
                     if value.is_null() {
                         "全部 all".to_owned()
@@ -178,7 +180,14 @@ pub(crate) fn tables(document: &Value) -> String {
                 vec![
                     or_all(&row["node"], text(&row["node"])),
                     or_all(&row["subject"], person(&row["subject"])),
-                    or_all(&row["category"], category_label(&text(&row["category"]))),
+                    or_all(
+                        &row["category"],
+                        alike
+                            .iter()
+                            .map(|row| category_label(&text(&row["category"])))
+                            .collect::<Vec<_>>()
+                            .join("、"),
+                    ),
                     outcome_words(&text(&row["why"])),
                 ]
             }),
@@ -197,6 +206,12 @@ pub(crate) fn tables(document: &Value) -> String {
     }
     out.push(format!("查询编号 query {}", text(&document["query"])));
     out.join("\n")
+}
+
+fn alike(a: &Value, b: &Value) -> bool {
+    ["node", "subject", "why"].iter().all(|key| a[key] == b[key])
+        && !a["category"].is_null()
+        && !b["category"].is_null()
 }
 
 /// A person's place in the household, as it is called.

@@ -8,8 +8,10 @@
     reason = "a test may fail loudly"
 )]
 
+mod addresses;
 mod byzantine;
 mod command_line;
+mod fifth_node;
 mod hostile;
 mod late;
 mod operations;

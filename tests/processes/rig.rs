@@ -108,6 +108,8 @@ pub(crate) struct Rig {
     pub(crate) place: tempfile::TempDir,
     nodes: BTreeMap<u32, Child>,
     pub(crate) proxies: BTreeMap<u32, Proxy>,
+    /// In front of a node's second address.
+    pub(crate) second: Option<Proxy>,
 }
 
 pub(crate) const CODES: [u32; 4] = [420_000, 421_000, 421_002, 421_003];
@@ -128,6 +130,16 @@ pub(crate) fn listener() -> TcpListener {
 impl Rig {
     /// Founds the federation, imports one vehicle at each node, starts all four.
     pub(crate) fn start() -> Self {
+        Self::found(None)
+    }
+
+    /// The same; one node has a second address, with a proxy of its own.
+    pub(crate) fn with_two_addresses(of: u32) -> Self {
+        Self::found(Some(of))
+    }
+
+    fn found(two_addresses: Option<u32>) -> Self {
+        let mut second = None;
         let place = tempfile::tempdir().unwrap();
         let directory = place.path().join("f");
         let mut proxies = BTreeMap::new();
@@ -150,15 +162,15 @@ impl Rig {
                     &endpoint,
                 ])
             } else {
-                run(&[
-                    "federation",
-                    "add",
-                    &code.to_string(),
-                    "--dir",
-                    &dir,
-                    "--endpoint",
-                    &endpoint,
-                ])
+                let code_text = code.to_string();
+                let mut arguments = vec!["federation", "add", &code_text, "--dir", &dir, "--endpoint", &endpoint];
+                let other = (two_addresses == Some(code)).then(listener);
+                let address = other.as_ref().map(|other| other.local_addr().unwrap().to_string());
+                if let (Some(other), Some(address)) = (other, &address) {
+                    arguments.extend(["--endpoint", address]);
+                    second = Some(Proxy::start(other, real.clone()));
+                }
+                run(&arguments)
             };
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             let file = directory.join(code.to_string()).join("node.toml");
@@ -172,6 +184,7 @@ impl Rig {
             place,
             nodes: BTreeMap::new(),
             proxies,
+            second,
         };
         for code in CODES {
             let file = rig.place.path().join(format!("{code}.csv"));

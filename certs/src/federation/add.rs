@@ -10,7 +10,7 @@ use sanku_tlog::{KeyType, SigningKey, VerifierKey};
 use sanku_values::Time;
 use zeroize::Zeroizing;
 
-use super::{DAY, Federation, NewNode, split_endpoint};
+use super::{DAY, Federation, NewNode, hosts_of};
 use crate::CertsError;
 use crate::keys::{KeyFiles, random};
 use crate::node_keys::TLS;
@@ -47,12 +47,11 @@ impl Federation {
         if new.code != province && registry.node(province).is_none() {
             return Err(CertsError::NotMember(province));
         }
-        let (host, _) = split_endpoint(&new.endpoint)?;
+        let hosts = hosts_of(&new.endpoints)?;
         let folder = self.directory.join(new.code.to_string());
         let keys = KeyFiles::create(&folder.join("keys"), &folder.join("key-file"))?;
         let public = self.make_keys(&keys, &new)?;
         let tls = keys.load_or_make(TLS, profile::node_key)?;
-        let hosts = [host.to_owned()];
         let issued = profile::node(
             &self.name,
             new.code,
@@ -117,7 +116,7 @@ fn row(new: NewNode, public: PublicKeys, now: Time) -> NodeRow {
         code: new.code,
         name: new.name,
         state: NodeState::Active,
-        endpoints: vec![new.endpoint],
+        endpoints: new.endpoints,
         logs: vec![LogRow {
             number: 1,
             key: public.log,

@@ -5,7 +5,7 @@ use sanku_federation_protocol::trust::Trust;
 use sanku_tlog::SignedNote;
 use sanku_values::{DivisionCode, Time};
 
-use super::{DAY, Federation, LEAF_DAYS, keep_note, notes_of, split_endpoint};
+use super::{DAY, Federation, LEAF_DAYS, hosts_of, keep_note, notes_of};
 use crate::keys::{KeyFiles, KeyStore, write_whole};
 use crate::node_keys::{TLS, TLS_NEXT};
 use crate::{CertsError, profile};
@@ -39,11 +39,7 @@ impl Federation {
             // An earlier renewal stopped here: its certificate may be in place already.
             keys.replace(TLS, &keys.load(TLS_NEXT)?)?;
         }
-        let hosts = row
-            .endpoints
-            .iter()
-            .map(|endpoint| Ok(split_endpoint(endpoint)?.0.to_owned()))
-            .collect::<Result<Vec<_>, CertsError>>()?;
+        let hosts = hosts_of(&row.endpoints)?;
         let key = profile::node_key()?;
         let issued = profile::node(&self.name, code, &hosts, &key, &self.authority()?, (now, LEAF_DAYS))?;
         keys.replace(TLS_NEXT, &key)?;

@@ -22,7 +22,7 @@ fn node(text: &str, endpoint: &str) -> NewNode {
     NewNode {
         code: code(text),
         name: "某中心".to_owned(),
-        endpoint: endpoint.to_owned(),
+        endpoints: vec![endpoint.to_owned()],
         categories: Vec::new(),
     }
 }

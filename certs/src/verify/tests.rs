@@ -28,7 +28,7 @@ fn node(text: &str) -> NewNode {
     NewNode {
         code: code(text),
         name: text.to_owned(),
-        endpoint: "127.0.0.1:7443".to_owned(),
+        endpoints: vec!["127.0.0.1:7443".to_owned()],
         categories: Vec::new(),
     }
 }

@@ -1,17 +1,19 @@
-//! Calling neighbours: one HTTP/2 client for each, which knows whom it means to call. Addresses come from the registry alone.
+//! Calling neighbours: one HTTP/2 client for each address, which knows whom it means to call. Addresses come from the registry alone.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::trust::Trust;
 use sanku_values::{Clock, DivisionCode};
 
 use crate::TransportError;
+use crate::endpoints::Record;
 use crate::tls::{Material, Strict, client_config};
 
 /// Largest problem document that is read.
@@ -24,7 +26,8 @@ pub struct PeerClients {
     material: ArcSwap<Material>,
     trust: Arc<ArcSwap<Trust>>,
     clock: Arc<dyn Clock>,
-    clients: Mutex<HashMap<DivisionCode, Called>>,
+    clients: Mutex<HashMap<(DivisionCode, String), Called>>,
+    records: Mutex<HashMap<DivisionCode, Record>>,
 }
 
 #[derive(Clone)]
@@ -56,6 +59,7 @@ impl PeerClients {
             trust,
             clock,
             clients: Mutex::default(),
+            records: Mutex::default(),
         }
     }
 
@@ -74,25 +78,44 @@ impl PeerClients {
     pub fn trust_changed(&self) {
         let trust = self.trust.load();
         self.clients()
-            .retain(|code, called| trust.judge_member(*code).is_ok() && called.strict.still_holds());
+            .retain(|(code, _), called| trust.judge_member(*code).is_ok() && called.strict.still_holds());
+        self.records().retain(|code, _| trust.judge_member(*code).is_ok());
     }
 
-    fn clients(&self) -> MutexGuard<'_, HashMap<DivisionCode, Called>> {
+    fn clients(&self) -> MutexGuard<'_, HashMap<(DivisionCode, String), Called>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn client(&self, to: DivisionCode) -> Result<Called, TransportError> {
+    pub(crate) fn records(&self) -> MutexGuard<'_, HashMap<DivisionCode, Record>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a neighbour's responses took to begin but for the slowest five of a hundred, once there are enough to tell.
+    pub fn p95(&self, of: DivisionCode) -> Option<Duration> {
+        self.records().get(&of).and_then(Record::p95)
+    }
+
+    /// A node's addresses, as the registry has them now.
+    fn endpoints(&self, of: DivisionCode) -> Result<Vec<String>, TransportError> {
         let trust = self.trust.load();
         trust
-            .judge_member(to)
-            .map_err(|kind| TransportError::Refused(Box::new(Problem::new(kind, to.to_string()))))?;
-        let endpoint = trust
-            .registry()
-            .and_then(|(_, registry, _)| registry.node(to).and_then(|row| row.endpoints.first().cloned()))
-            .ok_or(TransportError::NoEndpoint)?;
+            .judge_member(of)
+            .map_err(|kind| TransportError::Refused(Box::new(Problem::new(kind, of.to_string()))))?;
+        let row = trust.registry().and_then(|(_, registry, _)| registry.node(of));
+        let endpoints = row.map(|row| row.endpoints.clone()).unwrap_or_default();
+        if endpoints.is_empty() {
+            return Err(TransportError::NoEndpoint);
+        }
+        // A client of an address that the registry names no more is not kept.
+        self.clients()
+            .retain(|(code, endpoint), _| *code != of || endpoints.contains(endpoint));
+        Ok(endpoints)
+    }
+
+    fn client(&self, to: DivisionCode, endpoint: &str) -> Result<Called, TransportError> {
+        let key = (to, endpoint.to_owned());
         let mut clients = self.clients();
-        if let Some(called) = clients.get(&to)
-            && called.endpoint == endpoint
+        if let Some(called) = clients.get(&key)
             && called.strict.still_holds()
         {
             return Ok(called.clone());
@@ -113,11 +136,11 @@ impl PeerClients {
             .http2_adaptive_window(true)
             .build()?;
         let called = Called {
-            endpoint,
+            endpoint: key.1.clone(),
             client,
             strict,
         };
-        clients.insert(to, called.clone());
+        clients.insert(key, called.clone());
         drop(clients);
         Ok(called)
     }
@@ -174,7 +197,78 @@ impl PeerClients {
         headers: &[(&'static str, String)],
         body: Bytes,
     ) -> Result<reqwest::Response, TransportError> {
-        let called = self.client(to)?;
+        let endpoints = self.endpoints(to)?;
+        let (order, hedge_after) = self.records().entry(to).or_default().call(endpoints.len());
+        let call = |address: usize| {
+            let endpoint = endpoints.get(address).map_or("", String::as_str);
+            let (method, body) = (method.clone(), body.clone());
+            async move { (address, self.call(to, endpoint, method, path, headers, body).await) }
+        };
+        let began = Instant::now();
+        let mut unanswered = Unanswered {
+            clients: self,
+            to,
+            addresses: endpoints.len(),
+            address: order.first().copied(),
+        };
+        let mut order = order.into_iter();
+        let mut calls: FuturesUnordered<_> = order.next().map(call).into_iter().collect();
+        let hedge = async {
+            match hedge_after {
+                Some(after) => tokio::time::sleep(after).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(hedge);
+        let mut hedged = false;
+        loop {
+            tokio::select! {
+                Some((address, end)) = calls.next() => match end {
+                    Ok(response) => {
+                        unanswered.address = None;
+                        self.records().entry(to).or_default().answered(address, began.elapsed());
+                        return Ok(response);
+                    }
+                    Err(error) => {
+                        self.records().entry(to).or_default().failed(address, endpoints.len());
+                        if !calls.is_empty() {
+                            continue;
+                        }
+                        let Some(next) = order.next() else {
+                            unanswered.address = None;
+                            return Err(error);
+                        };
+                        tracing::info!(peer = %to, %error, "an address failed, the next is called");
+                        metrics::counter!("sanku_failovers_total", "peer" => to.to_string()).increment(1);
+                        unanswered.address = Some(next);
+                        calls.push(call(next));
+                    }
+                },
+                () = &mut hedge, if !hedged => {
+                    hedged = true;
+                    if order.len() > 0
+                        && self.records().entry(to).or_default().may_hedge()
+                        && let Some(next) = order.next()
+                    {
+                        metrics::counter!("sanku_hedges_total", "peer" => to.to_string()).increment(1);
+                        calls.push(call(next));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The head of what one address answers.
+    async fn call(
+        &self,
+        to: DivisionCode,
+        endpoint: &str,
+        method: http::Method,
+        path: &str,
+        headers: &[(&'static str, String)],
+        body: Bytes,
+    ) -> Result<reqwest::Response, TransportError> {
+        let called = self.client(to, endpoint)?;
         let mut request = called
             .client
             .request(method, format!("https://{}{path}", called.endpoint))
@@ -200,12 +294,13 @@ impl PeerClients {
 
     /// Drops a neighbour's client, unless another took its place meanwhile.
     fn forget(&self, to: DivisionCode, called: &Called) {
+        let key = (to, called.endpoint.clone());
         let mut clients = self.clients();
         if clients
-            .get(&to)
+            .get(&key)
             .is_some_and(|held| Arc::ptr_eq(&held.strict, &called.strict))
         {
-            clients.remove(&to);
+            clients.remove(&key);
         }
     }
 
@@ -230,6 +325,23 @@ impl PeerClients {
                 TransportError::Refused(Box::new(problem))
             }))
         })
+    }
+}
+
+/// A call until its head came or every address failed. Whoever goes away before blames the address that was called.
+struct Unanswered<'a> {
+    clients: &'a PeerClients,
+    to: DivisionCode,
+    addresses: usize,
+    address: Option<usize>,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(address) = self.address {
+            let mut records = self.clients.records();
+            records.entry(self.to).or_default().failed(address, self.addresses);
+        }
     }
 }
 

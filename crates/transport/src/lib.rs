@@ -17,6 +17,7 @@
 //! | a silent connection, found by pings | 40 s at the server, 10 s at a client |
 
 mod client;
+mod endpoints;
 mod server;
 mod tls;
 

@@ -1,5 +1,6 @@
 //! Nodes that speak over real TLS on the loopback, with clocks and notes that a test holds.
 
+mod addresses;
 mod limits;
 mod peers;
 
@@ -56,6 +57,14 @@ impl World {
 
     fn add(&self, code: &str, endpoint: String) {
         self.federation.add(node(code, endpoint), start_of_time()).unwrap();
+    }
+
+    fn add_with(&self, code: &str, endpoints: Vec<String>) {
+        let new = NewNode {
+            endpoints,
+            ..node(code, String::new())
+        };
+        self.federation.add(new, start_of_time()).unwrap();
     }
 
     fn trust(&self) -> Trust {
@@ -171,7 +180,7 @@ fn node(code_text: &str, endpoint: String) -> NewNode {
     NewNode {
         code: code(code_text),
         name: code_text.to_owned(),
-        endpoint,
+        endpoints: vec![endpoint],
         categories: Vec::new(),
     }
 }

@@ -285,7 +285,7 @@ fn found(directory: &Path, population: &Population) -> anyhow::Result<Federation
         let node = NewNode {
             code,
             name: name_of(code),
-            endpoint: listener.local_addr()?.to_string(),
+            endpoints: vec![listener.local_addr()?.to_string()],
             categories,
         };
         let now = SystemClock.now();

@@ -40,7 +40,7 @@ pub(crate) fn name_of(code: DivisionCode) -> String {
 pub(crate) fn node(
     code: &str,
     centre: Option<String>,
-    endpoint: String,
+    endpoints: Vec<String>,
     categories: &[String],
 ) -> anyhow::Result<NewNode> {
     let code: DivisionCode = code.parse().map_err(|error| {
@@ -66,7 +66,7 @@ pub(crate) fn node(
     Ok(NewNode {
         code,
         name: centre.unwrap_or_else(|| name_of(code)),
-        endpoint,
+        endpoints,
         categories,
     })
 }
@@ -126,15 +126,18 @@ pub(crate) fn add(directory: &Path, node: &NewNode, as_json: bool) -> anyhow::Re
 /// What a script needs of a node that was just made.
 fn made(directory: &Path, federation: &Federation, node: &NewNode) -> Value {
     let config = directory.join(node.code.to_string()).join("node.toml");
-    json!({ "federation": federation.name, "root": federation.fingerprint, "node": node.code, "name": node.name, "endpoint": node.endpoint, "config": config })
+    json!({ "federation": federation.name, "root": federation.fingerprint, "node": node.code, "name": node.name, "endpoint": node.endpoints.first(), "endpoints": node.endpoints, "config": config })
 }
 
-/// The endpoint that was given, or this machine and the next port.
-pub(crate) fn endpoint(directory: &Path, given: Option<String>) -> anyhow::Result<String> {
-    given.map_or_else(|| next_endpoint(&Federation::open(directory)?), Ok)
+/// The addresses that were given, or this machine and the next port.
+pub(crate) fn endpoints(directory: &Path, given: Vec<String>) -> anyhow::Result<Vec<String>> {
+    if given.is_empty() {
+        return Ok(vec![next_endpoint(&Federation::open(directory)?)?]);
+    }
+    Ok(given)
 }
 
-/// This machine, the port after the highest in use by the federation.
+/// This machine, the first free port after the highest of the federation.
 fn next_endpoint(federation: &Federation) -> anyhow::Result<String> {
     let registry = federation.registry()?;
     let ports = registry
@@ -142,10 +145,9 @@ fn next_endpoint(federation: &Federation) -> anyhow::Result<String> {
         .iter()
         .flat_map(|row| &row.endpoints)
         .filter_map(|endpoint| endpoint.rsplit_once(':')?.1.parse::<u16>().ok());
-    let port = ports
-        .max()
-        .unwrap_or(7442)
-        .checked_add(1)
+    let highest = ports.max().unwrap_or(7442);
+    let port = (highest.saturating_add(1)..u16::MAX)
+        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .ok_or_else(|| wrong_use("没有剩余端口，用 --endpoint 给出 no port is left; give one with --endpoint"))?;
     Ok(format!("127.0.0.1:{port}"))
 }
@@ -176,7 +178,7 @@ pub(crate) fn write_configuration(
         node.name.replace(['\n', '\r'], " "),
         node.code,
         toml::Value::String(node.name.clone()),
-        node.endpoint,
+        node.endpoints.first().map_or("", String::as_str),
     );
     sanku_certs::keys::write_whole(&folder.join("node.toml"), text.as_bytes(), 0o644)?;
     Ok(())
