@@ -3,6 +3,7 @@
 //! Follows RFC 5280 and the federation's notes. Orders of two persons, enrolment, renewal and issuance proofs find their
 //! place here.
 
+pub mod check;
 pub mod federation;
 pub mod keys;
 mod node_keys;
@@ -15,7 +16,7 @@ pub use federation::{Federation, NewNode};
 pub use node_keys::NodeKeys;
 use sanku_federation_protocol::notes::NoteRefused;
 use sanku_values::DivisionCode;
-pub use verify::{PeerIdentity, Refused, verify_chain};
+pub use verify::{PeerIdentity, Reason, Refused, Role, verify_chain};
 
 /// Why keys or certificates cannot be made or used.
 #[derive(Debug, thiserror::Error)]

@@ -98,6 +98,7 @@ async fn run(cli: Cli) -> anyhow::Result<u8> {
             let node = commands::federation::node(&code, centre, endpoint, &categories)?;
             commands::federation::add(&dir, &node, json.json)
         }
+        Command::Certs(command) => commands::certs::run(&command),
         Command::Log(command) => commands::log::run(config, command).await,
         Command::Evidence(command) => commands::evidence::run(config, command).await,
         Command::Records(command) => commands::records::run(config, command).await,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use sanku_certs::federation::notes_in;
-use sanku_certs::{NodeKeys, verify_chain};
+use sanku_certs::{NodeKeys, Role, verify_chain};
 use sanku_federation_protocol::trust::Trust;
 use sanku_store::{StorageKeys, Store};
 use sanku_tlog::{Hash, KeyType, SigningKey};
@@ -98,7 +98,7 @@ impl Identity {
 
     /// Judges our own certificate as a neighbour would. Gives when it expires.
     pub(crate) fn judge_certificate(&self, loaded: &Loaded, clock: &dyn Clock) -> anyhow::Result<Time> {
-        let identity = verify_chain(&self.keys.chain, &self.trust, clock.now()).map_err(|refused| {
+        let identity = verify_chain(&self.keys.chain, Role::Server, &self.trust, clock.now()).map_err(|refused| {
             loaded.finding(
                 "identity.directory",
                 format!("证书不成立 the certificate does not hold: {refused}"),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::NodeKeys;
-use crate::verify::verify_chain;
+use crate::verify::{Role, verify_chain};
 use sanku_federation_protocol::problem::ProblemKind;
 use sanku_federation_protocol::trust::Trust;
 
@@ -69,7 +69,10 @@ fn a_node_loads_keys_that_the_registry_names_and_a_chain_that_holds() {
         assert_eq!(row.logs[0].key, *keys.log.verifier());
         assert_eq!(row.witness_keys[0].key, *keys.witness.verifier());
         assert_eq!(row.sealing_keys[0].key, keys.sealing.public().unwrap());
-        assert_eq!(verify_chain(&keys.chain, &trust, now()).unwrap().code, code(of));
+        assert_eq!(
+            verify_chain(&keys.chain, Role::Server, &trust, now()).unwrap().code,
+            code(of)
+        );
         assert_eq!(
             trust.registry().unwrap().1.nodes.len(),
             4,
@@ -160,7 +163,7 @@ fn renewal_gives_a_new_key_and_whatever_stops_it_the_pair_fits() {
     assert_ne!(old.chain[0], new.chain[0]);
     assert_ne!(old.tls.secret_der(), new.tls.secret_der());
     assert!(!folder.join("keys/tls-next.key").exists());
-    assert!(verify_chain(&new.chain, &trust(place.path(), "420000", &this), now()).is_ok());
+    assert!(verify_chain(&new.chain, Role::Client, &trust(place.path(), "420000", &this), now()).is_ok());
     // The old key under the new chain does not fit, and says so.
     std::fs::write(folder.join("keys/tls.key"), &old_key).unwrap();
     assert!(matches!(load(), Err(CertsError::Pair(_))));

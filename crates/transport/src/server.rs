@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
-use sanku_certs::{PeerIdentity, verify_chain};
+use sanku_certs::{PeerIdentity, Role, verify_chain};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::trace::Trace;
 use sanku_federation_protocol::trust::Trust;
@@ -170,9 +170,9 @@ impl Server {
             .iter()
             .map(|certificate| certificate.clone().into_owned())
             .collect();
-        let peer = match verify_chain(&chain, &self.trust.load(), self.clock.now()) {
+        let peer = match verify_chain(&chain, Role::Client, &self.trust.load(), self.clock.now()) {
             Ok(peer) => peer,
-            Err(refused) => return tracing::warn!(%address, code = refused.code, "a peer is refused"),
+            Err(refused) => return tracing::warn!(%address, code = refused.reason.code(), "a peer is refused"),
         };
         let Some(_seat) = Seat::take(&self.peers, peer.code) else {
             return tracing::warn!(%address, peer = %peer.code, "more than 32 connections of one peer");
@@ -207,8 +207,8 @@ impl Server {
                     }
                 }
                 _ = changed.changed() => {
-                    if let Err(refused) = verify_chain(&chain, &self.trust.load(), self.clock.now()) {
-                        tracing::warn!(peer = %code, code = refused.code, "a connection is closed: the peer is trusted no more");
+                    if let Err(refused) = verify_chain(&chain, Role::Client, &self.trust.load(), self.clock.now()) {
+                        tracing::warn!(peer = %code, code = refused.reason.code(), "a connection is closed: the peer is trusted no more");
                         return;
                     }
                 }

@@ -9,7 +9,7 @@ use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
-use sanku_certs::{PeerIdentity, Refused, verify_chain};
+use sanku_certs::{PeerIdentity, Reason, Refused, Role, verify_chain};
 use sanku_federation_protocol::trust::Trust;
 use sanku_values::{Clock, DivisionCode};
 
@@ -72,16 +72,21 @@ impl Strict {
         self.seen().as_ref().and_then(|seen| seen.as_ref().err().cloned())
     }
 
-    fn judge(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+    fn judge(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        role: Role,
+    ) -> Result<(), rustls::Error> {
         let chain: Vec<_> = std::iter::once(leaf).chain(intermediates).cloned().collect();
-        let judged = verify_chain(&chain, &self.trust.load(), self.clock.now()).and_then(|peer| self.meant(peer));
+        let judged = verify_chain(&chain, role, &self.trust.load(), self.clock.now()).and_then(|peer| self.meant(peer));
         let refused = judged.as_ref().err().cloned();
         *self.seen() = Some(judged);
         match refused {
             None => Ok(()),
             Some(refused) => {
                 // The other side mostly sees a broken connection: the reason is said here.
-                tracing::warn!(code = refused.code, detail = %refused.detail, "a certificate is refused");
+                tracing::warn!(code = refused.reason.code(), detail = %refused.detail, "a certificate is refused");
                 Err(rustls::Error::InvalidCertificate(
                     CertificateError::ApplicationVerificationFailure,
                 ))
@@ -93,7 +98,7 @@ impl Strict {
     fn meant(&self, peer: PeerIdentity) -> Result<PeerIdentity, Refused> {
         match self.expected {
             Some(expected) if expected != peer.code => Err(Refused {
-                code: "wrong_node",
+                reason: Reason::WrongNode,
                 detail: format!(
                     "{expected} 的地址由 {} 应答 answers at the address of {expected}",
                     peer.code
@@ -121,7 +126,7 @@ impl ClientCertVerifier for Strict {
         intermediates: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.judge(leaf, intermediates)
+        self.judge(leaf, intermediates, Role::Client)
             .map(|()| ClientCertVerified::assertion())
     }
 
@@ -159,7 +164,7 @@ impl ServerCertVerifier for Strict {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.judge(leaf, intermediates)
+        self.judge(leaf, intermediates, Role::Server)
             .map(|()| ServerCertVerified::assertion())
     }
 

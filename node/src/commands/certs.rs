@@ -1,0 +1,54 @@
+//! `sanku certs`: what is judged about certificates without a running node.
+
+use std::io::{BufRead, Read};
+
+use sanku_certs::check::{Verdict, check};
+
+use crate::cli::CertsCommand;
+use crate::output::{say, wrong_use};
+
+/// Largest document with one chain.
+const LARGEST: u64 = 64 << 20;
+
+/// Runs a command. `check` ends with 0 if the chain is accepted, 1 if it is refused, 2 if there was nothing to judge; with
+/// `--lines` the exit code says only whether every line could be judged.
+pub(crate) fn run(command: &CertsCommand) -> anyhow::Result<u8> {
+    let CertsCommand::Check { lines, .. } = command;
+    let input = std::io::stdin().lock();
+    if *lines { each(input) } else { whole(input) }
+}
+
+fn whole(input: impl Read) -> anyhow::Result<u8> {
+    let mut document = Vec::new();
+    input.take(LARGEST + 1).read_to_end(&mut document)?;
+    let verdict = judged(&document)?;
+    say(serde_json::to_string(&verdict)?);
+    Ok(u8::from(!verdict.accepted))
+}
+
+fn each(mut input: impl BufRead) -> anyhow::Result<u8> {
+    let mut code = 0;
+    loop {
+        let mut line = Vec::new();
+        if (&mut input).take(LARGEST + 1).read_until(b'\n', &mut line)? == 0 {
+            return Ok(code);
+        }
+        if line.len() as u64 > LARGEST && line.last() != Some(&b'\n') {
+            return Err(wrong_use("一行超过 64 MiB a line is longer than 64 MiB"));
+        }
+        match judged(&line) {
+            Ok(verdict) => say(serde_json::to_string(&verdict)?),
+            Err(error) => {
+                code = 2;
+                say(serde_json::json!({ "error": { "message": format!("{error:#}") } }).to_string());
+            }
+        }
+    }
+}
+
+fn judged(document: &[u8]) -> anyhow::Result<Verdict> {
+    if document.len() as u64 > LARGEST {
+        return Err(wrong_use("文档超过 64 MiB the document is larger than 64 MiB"));
+    }
+    check(document).map_err(|error| wrong_use(error.to_string()))
+}
