@@ -115,7 +115,7 @@ fn member(path: &Path<'_>, sent: &[CertificateDer<'_>], trust: &Trust, now: Time
         authorities.push(authority);
     }
     if let Some(root) = path.certificates.last() {
-        member::issuer(root)?;
+        member::root(root)?;
     }
     member::within_subtrees(identity.code, &authorities)?;
     Ok(identity)

@@ -14,6 +14,7 @@ import sys
 # RFC 5280 allows it; the rules of public web authorities do not.
 ACCEPTED = {
     "webpki::cn::": "the common name is free text; only SANs name anybody",
+    "webpki::eku::ee-anyeku": "any usage may stand beside the server's own",
     "webpki::eku::ee-critical-eku": "extended key usage may be critical",
     "webpki::eku::ee-without-eku": "no extended key usage means every usage; limbo's rfc5280 twin accepts it",
     "webpki::eku::root-has-eku": "a root may limit its usage",
@@ -24,12 +25,14 @@ ACCEPTED = {
 }
 # Stricter than RFC 5280, or a constraint that nobody compares here and that is therefore refused.
 REFUSED = {
+    "cve::cve-2024-0567": "a root that another authority signed names that one's key",
     "pathlen::validation-ignores-pathlen-in-leaf": "a leaf is never an authority",
     "rfc5280::ca-as-leaf": "a leaf is never an authority",
     "pathlen::self-issued-certs-pathlen": "self-issued authorities count",
     "rfc5280::nc::permitted-dn-match": "constraints on directory names are refused",
     "rfc5280::nc::permitted-self-issued": "constraints apply to self-issued authorities too",
     "rfc5280::nc::nc-permits-email": "constraints on mail addresses are refused",
+    "online::fastly.com": "its root's serial is nought, which RFC 5280 forbids",
     "webpki::nc::permitted-dns-match-noncritical": "RFC 5280 wants name constraints critical",
 }
 

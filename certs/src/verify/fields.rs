@@ -249,19 +249,25 @@ pub(super) fn issuer(certificate: &X509Certificate<'_>) -> Result<Option<u32>, R
     Ok(constraints.value.path_len_constraint)
 }
 
-/// A root's certificate: an issuer that signed itself, in its life.
+/// A root's certificate: an issuer in its life. Where it names itself as its issuer it has signed itself; where another
+/// authority signed it too, it names that one's key.
 pub(super) fn root(certificate: &X509Certificate<'_>, now: Time) -> Result<Option<u32>, Refused> {
     let length = issuer(certificate)?;
-    let wrong_key =
-        |key: &AuthorityKeyIdentifier<'_>| key.key_identifier.as_ref().map(|key| key.0) != subject_key(certificate);
-    if authority_key(certificate.extensions()).is_some_and(wrong_key) {
-        return Err(because(
-            Reason::KeyIdentifiers,
-            "a root that names another key as its authority's",
-        ));
-    }
-    if !self_issued(certificate) || certificate.verify_signature(None).is_err() {
-        return Err(because(Reason::BadRoot, "it did not sign itself"));
+    let named = authority_key(certificate.extensions());
+    if self_issued(certificate) {
+        let wrong_key =
+            |key: &AuthorityKeyIdentifier<'_>| key.key_identifier.as_ref().map(|key| key.0) != subject_key(certificate);
+        if named.is_some_and(wrong_key) {
+            return Err(because(
+                Reason::KeyIdentifiers,
+                "a root that names another key as its own authority's",
+            ));
+        }
+        if certificate.verify_signature(None).is_err() {
+            return Err(because(Reason::BadRoot, "it did not sign itself"));
+        }
+    } else if named.is_none() {
+        return Err(because(Reason::KeyIdentifiers, "no authority key identifier"));
     }
     within(certificate, now).map_err(|reason| match reason {
         Reason::Expired => Refused::new(Reason::RootExpired),

@@ -18,7 +18,7 @@ fn profile(detail: &str) -> Refused {
 }
 
 /// Keys of P-256, P-384 or Ed25519, and an identifier of its key, on every certificate of ours.
-pub(super) fn every(certificate: &X509Certificate<'_>) -> Result<(), Refused> {
+fn every(certificate: &X509Certificate<'_>) -> Result<(), Refused> {
     if !fields::ours(certificate) {
         return Err(Refused::because(Reason::KeyType, "not of P-256, P-384 or Ed25519"));
     }
@@ -29,13 +29,23 @@ pub(super) fn every(certificate: &X509Certificate<'_>) -> Result<(), Refused> {
 }
 
 /// An issuer's key usage stands there and is critical.
-pub(super) fn issuer(certificate: &X509Certificate<'_>) -> Result<(), Refused> {
+fn issuer(certificate: &X509Certificate<'_>) -> Result<(), Refused> {
     every(certificate)?;
     match certificate.key_usage() {
         Ok(Some(usage)) if usage.critical && usage.value.key_cert_sign() => Ok(()),
         _ => Err(profile(
             "an issuer whose key usage is not to sign certificates, critical",
         )),
+    }
+}
+
+/// The federation's root signed itself, and nobody else did.
+pub(super) fn root(certificate: &X509Certificate<'_>) -> Result<(), Refused> {
+    issuer(certificate)?;
+    if fields::self_issued(certificate) {
+        Ok(())
+    } else {
+        Err(Refused::because(Reason::BadRoot, "it did not sign itself"))
     }
 }
 
