@@ -1,5 +1,7 @@
 //! C-04, C-20: chains and lists that the `openssl` command made, judged under profile `path`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+
 use std::path::PathBuf;
 use std::process::Command;
 
