@@ -5,20 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use http::Method;
-use sanku_exchange::{AskFailure, Hop, Network, Reply, Witnessed};
+use sanku_exchange::{AskFailure, Hop, Network, PeerStatus, Reply, Witnessed};
 use sanku_federation_protocol::names::Outcome;
 use sanku_federation_protocol::stream::MEDIA_TYPE;
 use sanku_transport::{PeerClients, TransportError};
-use sanku_values::{DivisionCode, Time};
+use sanku_values::DivisionCode;
 
 /// Neighbours over HTTP/2.
 pub(crate) struct PeerNetwork(pub(crate) Arc<PeerClients>);
-
-/// What this node reads of a neighbour's `/v1/status`.
-#[derive(serde::Deserialize)]
-struct Status {
-    time: Time,
-}
 
 /// Most bytes of a list of notes, or of a note.
 const NOTES: usize = 64 << 20;
@@ -84,10 +78,9 @@ impl Network for PeerNetwork {
         }
     }
 
-    async fn time_of(&self, from: DivisionCode) -> Result<Time, AskFailure> {
-        let status: Status = serde_json::from_slice(&self.whole(from, "/v1/status").await?)
-            .map_err(|_| AskFailure::new(Outcome::PeerError, "not a status"))?;
-        Ok(status.time)
+    async fn status_of(&self, from: DivisionCode) -> Result<PeerStatus, AskFailure> {
+        serde_json::from_slice(&self.whole(from, "/v1/status").await?)
+            .map_err(|_| AskFailure::new(Outcome::PeerError, "not a status"))
     }
 
     async fn notes_of(&self, from: DivisionCode) -> Result<Vec<String>, AskFailure> {

@@ -12,6 +12,7 @@ use sanku_tlog::{Hash, KeyType, SigningKey};
 use sanku_values::{Clock, SystemClock, Time};
 
 use crate::config::Loaded;
+use crate::operations::memory::Memory;
 
 /// What a command needs of a node.
 pub(crate) struct Node {
@@ -143,6 +144,7 @@ impl Node {
                 "核对地址、权限和磁盘空间 see address, permissions and free space",
             )
         })?;
+        Memory::beside(&loaded.node.identity.directory).recall(&store).await;
         let kept = store.notes().await?;
         trust.accept_all(kept.iter().map(String::as_bytes), clock.now());
         let names: Vec<_> = trust
@@ -161,12 +163,23 @@ impl Node {
         })
     }
 
+    /// What a command appended is remembered outside of the database, too.
+    pub(crate) fn keep_memory(&self) {
+        Memory::beside(&self.loaded.node.identity.directory).keep(&self.store);
+    }
+
     /// What a command appends beside the running node bears the same clock: while that node's is too far from its
-    /// neighbours', nothing is appended here either.
-    pub(crate) async fn heed_the_clock(&self) {
+    /// neighbours', nothing is appended here either; nor while that node is recovering.
+    pub(crate) async fn heed_the_node(&self) -> anyhow::Result<()> {
         let mut held = false;
+        let mut recovering = None;
         let asked = crate::socket::call(&self.loaded.node.listen.socket, "/status", Vec::new(), |status| {
             held = status["clock"]["state"] == "too_far";
+            let missing = status["missing"].as_array().into_iter().flatten();
+            let mut states = missing.filter(|missing| missing["what"] == "recovering");
+            recovering = states
+                .next()
+                .and_then(|missing| missing["words"].as_str().map(str::to_owned));
         });
         // Where no node runs there is nobody to compare with.
         if tokio::time::timeout(std::time::Duration::from_secs(10), asked)
@@ -174,6 +187,10 @@ impl Node {
             .is_ok_and(|asked| asked.is_ok())
         {
             self.store.hold(held);
+        }
+        match recovering {
+            Some(words) => bail!("节点处于恢复状态 recovering: {words}"),
+            None => Ok(()),
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod clock;
 mod gauges;
 pub(crate) mod http;
 pub(crate) mod machine;
+pub(crate) mod memory;
 pub(crate) mod ready;
 pub(crate) mod status;
 pub(crate) mod supervisor;

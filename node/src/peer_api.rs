@@ -221,14 +221,26 @@ async fn seen_checkpoint(State(exchange): State<SharedExchange>, Path(hash): Pat
     }
 }
 
-async fn status(State(exchange): State<SharedExchange>) -> Response {
-    match exchange.store().checkpoint().await {
-        Ok((_, note)) => {
-            let state = if exchange.store().is_held() { "clock" } else { "working" };
-            Json(json!({ "node": exchange.here(), "state": state, "time": exchange.now(), "checkpoint": note.to_string() })).into_response()
+/// What this node says of itself to a neighbour, and what it has seen of that neighbour's logs; also while it may say nothing
+/// else.
+async fn status(State(exchange): State<SharedExchange>, Extension(peer): Extension<PeerIdentity>) -> Response {
+    let store = exchange.store();
+    let recovering = store.recovering();
+    let state = match &recovering {
+        Some(_) => "recovering",
+        None if store.is_held() => "clock",
+        None => "working",
+    };
+    let checkpoint = match store.checkpoint().await {
+        Ok((_, note)) => Some(note.to_string()),
+        Err(_) if recovering.is_some() => None,
+        Err(_) => {
+            return problem_response(
+                &Problem::new(ProblemKind::Unavailable, "the database does not answer").of(exchange.here()),
+            );
         }
-        Err(_) => problem_response(
-            &Problem::new(ProblemKind::Unavailable, "the database does not answer").of(exchange.here()),
-        ),
-    }
+    };
+    let seen = exchange.seen_of(peer.code).await.unwrap_or_default();
+    let why = recovering.map(|recovering| recovering.to_string());
+    Json(json!({ "node": exchange.here(), "state": state, "why": why, "time": exchange.now(), "checkpoint": checkpoint, "seen": seen })).into_response()
 }

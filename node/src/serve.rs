@@ -22,6 +22,7 @@ use crate::commands::check::port_is_taken;
 use crate::config::Loaded;
 use crate::network::PeerNetwork;
 use crate::node::{Identity, Node, load};
+use crate::operations::memory::Memory;
 use crate::operations::work::Work;
 use crate::operations::{self, Running};
 use crate::peer_api::{self, SharedExchange};
@@ -80,6 +81,8 @@ pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> an
     };
     let unix = socket::bind(&loaded.node.listen.socket).await?;
 
+    // Nothing is said before neighbours were asked what they have seen of this log.
+    exchange.store().ask_first(true);
     let work = Work::default();
     let node = Running::new(loaded.clone(), Arc::clone(&exchange), work.clone(), certified_until);
     // Background work ends as soon as the node stops; the ports stay open until what is in hand is finished.
@@ -126,6 +129,14 @@ pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> an
         Arc::clone(&clock),
         resting.clone(),
     ));
+    background.spawn({
+        let (exchange, resting) = (Arc::clone(&exchange), resting.clone());
+        async move {
+            exchange.ask_what_was_seen().await;
+            resting.run_until_cancelled(exchange.keep_looking()).await;
+        }
+    });
+    background.spawn(Memory::beside(&loaded.node.identity.directory).keep_on(exchange.store().clone(), stop.clone()));
     background.spawn(operations::clock::keep_comparing(
         Arc::clone(&exchange),
         resting.clone(),

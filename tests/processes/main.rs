@@ -15,6 +15,7 @@ mod fifth_node;
 mod hostile;
 mod late;
 mod operations;
+mod recovery;
 mod rig;
 
 use std::os::unix::fs::PermissionsExt;

@@ -51,6 +51,7 @@ pub struct Asked {
 impl<N: Network> Exchange<N> {
     /// Asks about a household. Checks everything on itself first; nothing is logged if a rule forbids it.
     pub async fn ask(self: &Arc<Self>, case: Case, progress: impl Fn(Progress) + Send) -> Result<Asked, ExchangeError> {
+        self.store.may_speak().await?;
         let now = self.clock.now();
         let trust = self.trust.load_full();
         let (reference, registry, tree) = trust.registry().ok_or(ExchangeError::NoRegistry)?;
@@ -158,6 +159,7 @@ impl<N: Network> Exchange<N> {
         budget: Duration,
         progress: impl Fn(Progress) + Send,
     ) -> Result<Asked, ExchangeError> {
+        self.store.may_speak().await?;
         let (_, known) = self.known(id).await?;
         let attempt = match self.claim_by_hand(id, budget).await? {
             Some(claimed) => claimed.attempt,

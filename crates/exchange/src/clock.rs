@@ -86,13 +86,16 @@ impl<N: Network> Exchange<N> {
         Clocks::judge(self.leads().into_values())
     }
 
-    /// Asks every neighbour for its time, judges, warns, and stops or releases the log.
+    /// Asks every neighbour for its time, judges, warns, and stops or releases the log. What they have seen of this node's log
+    /// comes with it.
     pub async fn compare_clocks(&self) -> Clocks {
         let asked = self.neighbours().into_iter().map(|neighbour| async move {
             let began = Instant::now();
-            let said = tokio::time::timeout(PATIENCE, self.network.time_of(neighbour)).await;
+            let said = tokio::time::timeout(PATIENCE, self.network.status_of(neighbour)).await;
+            let status = said.ok()?.ok()?;
+            self.heed(neighbour, &status.seen);
             // What it said, it said half a round trip ago.
-            Some((neighbour, said.ok()?.ok()?.plus(began.elapsed() / 2)))
+            Some((neighbour, status.time.plus(began.elapsed() / 2)))
         });
         for (neighbour, time) in join_all(asked).await.into_iter().flatten() {
             self.readings

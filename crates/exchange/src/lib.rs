@@ -21,6 +21,7 @@ mod pace;
 mod peers;
 mod question;
 mod queue;
+mod recovery;
 mod result;
 mod search;
 mod slots;
@@ -40,7 +41,7 @@ pub use breaker::BreakerState;
 pub use budgets::Limits;
 pub use case::Case;
 pub use conduct::Misbehaved;
-pub use network::{AskFailure, ByteStream, Hop, Network, Reply, Witnessed};
+pub use network::{AskFailure, ByteStream, Hop, Network, PeerStatus, Reply, Witnessed};
 pub use question::Lines;
 use sanku_federation_protocol::json::NotALine;
 use sanku_federation_protocol::names::Rule;
@@ -134,7 +135,13 @@ impl From<Problem> for ExchangeError {
 impl ExchangeError {
     /// What a neighbour is told of it.
     fn problem(&self) -> Problem {
-        Problem::new(self.kind_for_strangers(), self.for_strangers())
+        match self {
+            // Sizes of a log are no secret from those who witness it.
+            Self::Store(StoreError::Recovering(why)) => {
+                Problem::new(ProblemKind::Unavailable, format!("recovering: {why}"))
+            }
+            _ => Problem::new(self.kind_for_strangers(), self.for_strangers()),
+        }
     }
 
     /// The problem that a neighbour is told of.

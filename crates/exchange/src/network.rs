@@ -92,14 +92,24 @@ pub enum Witnessed {
     Knows(u64),
 }
 
+/// What a neighbour says of itself, and of us.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+pub struct PeerStatus {
+    /// Its present, by its own clock.
+    pub time: Time,
+    /// The newest checkpoints of the reader's logs that it has seen, as they were signed.
+    #[serde(default)]
+    pub seen: Vec<String>,
+}
+
 /// The way to neighbours.
 pub trait Network: Send + Sync + 'static {
     /// Hands a stream of statements to a neighbour.
     fn ask(&self, to: DivisionCode, hop: Hop, body: Bytes) -> impl Future<Output = Result<Reply, AskFailure>> + Send;
 
-    /// A neighbour's present, by its own clock.
-    fn time_of(&self, from: DivisionCode) -> impl Future<Output = Result<Time, AskFailure>> + Send {
-        let nobody = AskFailure::new(Outcome::Unreachable, format!("{from} tells no time"));
+    /// A neighbour's present, by its own clock, and what it has seen of this node's logs.
+    fn status_of(&self, from: DivisionCode) -> impl Future<Output = Result<PeerStatus, AskFailure>> + Send {
+        let nobody = AskFailure::new(Outcome::Unreachable, format!("{from} says nothing of itself"));
         std::future::ready(Err(nobody))
     }
 

@@ -16,7 +16,7 @@ use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_federation_protocol::stream::{HEARTBEAT, write_problem, write_run};
 use sanku_federation_protocol::trace::Trace;
 use sanku_federation_protocol::trust::Trust;
-use sanku_store::{Effect, StoreError, key_name};
+use sanku_store::{Effect, key_name};
 use sanku_values::DivisionCode;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -55,10 +55,9 @@ impl<N: Network> Exchange<N> {
             traceparent: trace.to_string(),
             ..hop
         };
-        if self.store.is_held() {
-            // Nothing may be said now, so nothing is searched.
-            return Err(ExchangeError::from(StoreError::Clock).problem().of(self.here()));
-        }
+        // Where nothing may be said nothing is searched, and what was said before may not be all.
+        let may_speak = self.store.may_speak().await;
+        may_speak.map_err(|error| ExchangeError::from(error).problem().of(self.here()))?;
         let asked = self
             .accept(&caller, request)
             .await

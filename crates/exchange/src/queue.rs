@@ -93,7 +93,7 @@ impl<N: Network> Exchange<N> {
             }
             while asking.try_join_next().is_some() {}
             let free = AT_ONCE - asking.len();
-            if free > 0 && !self.store.is_held() {
+            if free > 0 && self.store.may_speak().await.is_ok() {
                 let claimed = self
                     .store
                     .claim(self.clock.now(), lease(LARGEST_BUDGET), free as u32)

@@ -50,6 +50,7 @@ impl<N: Network> Exchange<N> {
         reason: &str,
         budget: Duration,
     ) -> Result<Vec<(DivisionCode, Outcome)>, ExchangeError> {
+        self.store.may_speak().await?;
         let OfMandate { sets, said, until } = self.of_mandate(mandate).await?;
         if sets.is_empty() {
             return Err(ExchangeError::NoSuchMandate);

@@ -33,7 +33,11 @@ pub enum WitnessAnswer {
 
 impl<N: Network> Exchange<N> {
     /// A checkpoint is handed in for cosigning. What is cosigned is durable first.
+    ///
+    /// # Errors
+    /// While this node may not speak: what it saw itself may be lost.
     pub async fn add_checkpoint(&self, body: &str) -> Result<WitnessAnswer, ExchangeError> {
+        self.store.may_speak().await?;
         let request = match AddCheckpoint::parse(body) {
             Ok(request) => request,
             Err(refused) => return Ok(WitnessAnswer::Refused(refused)),
@@ -105,6 +109,7 @@ impl<N: Network> Exchange<N> {
     /// One round: the newest checkpoint goes to whoever must cosign it. `sizes` is what each witness is thought to know.
     /// Says whether nothing is left to be witnessed.
     pub async fn witness_round(&self, sizes: &mut BTreeMap<DivisionCode, u64>) -> Result<bool, ExchangeError> {
+        self.store.may_speak().await?;
         let (checkpoint, mut note) = self.store.checkpoint().await?;
         let covered = self
             .store
@@ -168,16 +173,20 @@ impl<N: Network> Exchange<N> {
             match self.network.add_checkpoint(witness, request.text()).await {
                 Ok(Witnessed::Cosigned(lines)) => return Ok(Some((size, lines))),
                 Ok(Witnessed::Knows(known)) if known > size => {
-                    tracing::error!(%witness, known, size, "a witness saw this log larger than it is here: the database was put back");
+                    // Another process may have said more meanwhile; or the database was put back.
+                    tracing::warn!(%witness, known, size, "a witness saw this log larger than it was here");
+                    self.hear_again(witness).await;
                     return Ok(None);
                 }
                 Ok(Witnessed::Knows(known)) => old = known,
                 Err(failure) => {
                     tracing::info!(%witness, why = %failure.why, "a witness does not cosign now");
+                    self.hear_again(witness).await;
                     return Ok(None);
                 }
             }
         }
+        self.hear_again(witness).await;
         Ok(None)
     }
 }

@@ -2,12 +2,11 @@
 //!
 //! SQLite by default, PostgreSQL by another URL; every statement of SQL is one text for both. Knows no HTTP.
 //!
-//! Limits. Before it signs, a process checks that the database extends the newest checkpoint that it committed itself since
-//! it started; a database put back to an older state while no process ran is whole in itself, and only a neighbour's memory
-//! tells. An import is one transaction under the
-//! head's lock: while a large one is written, the log waits.
+//! Limits. A database put back to an older state is whole in itself: only memory outside of it tells (`ground`). An import is
+//! one transaction under the head's lock: while a large one is written, the log waits.
 
 mod database;
+mod ground;
 mod log;
 mod pace;
 mod questions;
@@ -23,6 +22,7 @@ mod witness;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+pub use ground::{Recovering, Remembered as RememberedCheckpoint, Teller, Unfit};
 pub use pace::{Call, Pace};
 pub use questions::{Remembered, key_name};
 pub use queue::{AskedKind, Claim, Claimed};
@@ -32,7 +32,6 @@ use sanku_tlog::{Checkpoint, SigningKey, VerifierKey, empty_root};
 use sanku_values::Clock;
 pub use sealing::StorageKeys;
 pub use sequencer::{Committed, Effect};
-use sqlx::Row;
 pub use standing::Standing;
 
 use crate::database::{Database, on};
@@ -55,9 +54,10 @@ pub enum StoreError {
     /// The key was destroyed: the content cannot be read any more.
     #[error("密钥已销毁，内容不可恢复 the key was destroyed, the content is gone")]
     Destroyed,
-    /// The database is behind or beside what this node signed: nothing is said until an administrator decided.
+    /// The database is behind or beside what this node signed: nothing is said until it holds that again, or an administrator
+    /// decided.
     #[error("节点处于恢复状态 recovering: {0}")]
-    Recovering(&'static str),
+    Recovering(Box<Recovering>),
     /// This machine's clock is too far from the neighbours': nothing was written.
     #[error(
         "本机时钟与相邻节点相差超过 15 分钟，未写入；校准时钟（timedatectl）后自动恢复 the clock is more than 15 minutes from the neighbours', nothing was written; set it (timedatectl), and the node goes on by itself"
@@ -124,13 +124,15 @@ pub struct Store {
     /// This process among those that share the database.
     process: Arc<str>,
     held: Arc<AtomicBool>,
+    ground: Arc<ground::Ground>,
 }
 
 impl Store {
-    /// Opens the database behind a URL and starts the log's sequencer.
+    /// Opens the database behind a URL and starts the log's sequencer. A database that is not this log's opens too, and is
+    /// recovering: it can be looked at, and takes nothing.
     ///
     /// # Errors
-    /// `Recovering` if the database does not hold what its own checkpoint says, or another log.
+    /// If the database cannot be opened or read.
     pub async fn open(
         url: &str,
         keys: StorageKeys,
@@ -166,13 +168,8 @@ impl Store {
         let empty = empty
             .sign(&signing)
             .map_err(|_| StoreError::Keys("the log's key does not sign"))?;
-        let number: i64 = on!(&database, pool => {
-            sqlx::query("INSERT INTO head (one, number, size, time, checkpoint) VALUES (1, $1, 0, 0, $2) ON CONFLICT DO NOTHING").bind(i64::from(origin.number)).bind(empty.to_string()).execute(pool).await?;
-            sqlx::query("SELECT number FROM head").fetch_one(pool).await?.try_get(0)?
-        });
-        if number != i64::from(origin.number) {
-            return Err(StoreError::Recovering("the database holds another log"));
-        }
+        on!(&database, pool => sqlx::query("INSERT INTO head (one, number, size, time, checkpoint) VALUES (1, $1, 0, 0, $2) ON CONFLICT DO NOTHING").bind(i64::from(origin.number)).bind(empty.to_string()).execute(pool).await.map(drop))?;
+        let ground = Arc::new(ground::Ground::of(url));
         let process: Arc<str> = format!("{:032x}", fastrand::u128(..)).into();
         let (jobs, receiver) = tokio::sync::mpsc::channel(1024);
         let store = Self {
@@ -184,8 +181,12 @@ impl Store {
             tiles: Arc::default(),
             process: Arc::clone(&process),
             held: Arc::default(),
+            ground: Arc::clone(&ground),
         };
-        store.holds_what_it_signed().await?;
+        match store.look().await {
+            Ok(()) | Err(StoreError::Recovering(_)) => {}
+            Err(error) => return Err(error),
+        }
         tokio::spawn(
             sequencer::Sequencer {
                 database,
@@ -194,6 +195,7 @@ impl Store {
                 signing,
                 clock,
                 process,
+                ground,
             }
             .run(receiver),
         );

@@ -13,6 +13,7 @@ use sanku_tlog::{
 use sqlx::Row;
 
 use crate::database::on;
+use crate::ground::broken;
 use crate::sealing::DataKey;
 use crate::{Store, StoreError};
 
@@ -207,10 +208,10 @@ pub(crate) fn place(number: i64, index: u64, leaf: Hash) -> String {
 }
 
 /// The head's checkpoint, if this log's key signed it.
-pub(crate) fn held(text: &str, key: &VerifierKey) -> Result<Checkpoint, StoreError> {
+pub(crate) fn held(text: &str, holds: u64, key: &VerifierKey) -> Result<Checkpoint, StoreError> {
     SignedNote::parse(text.as_bytes())
         .and_then(|note| Checkpoint::verify(&note, key))
-        .map_err(|_| StoreError::Recovering("the head's checkpoint is not signed by this log's key"))
+        .map_err(|_| broken(holds, "the head's checkpoint is not signed by this log's key"))
 }
 
 /// The perfect subtrees that make up a log of `size`, largest first.

@@ -15,6 +15,7 @@ use sqlx::{QueryBuilder, Row};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::database::{Database, on};
+use crate::ground::{Ground, IsOf, broken};
 use crate::log::{OwnKey, frontier_nodes, hash_of_row, held, node_of, place, place_of};
 use crate::queue::AskedKind;
 use crate::records::ImportRows;
@@ -102,12 +103,6 @@ struct Edge {
     time: Time,
 }
 
-/// The newest checkpoint that this process committed; never forgotten, since nothing that contradicts it may be signed.
-struct Newest {
-    checkpoint: Checkpoint,
-    text: String,
-}
-
 /// The log's right edge at a size, read inside a transaction.
 macro_rules! frontier_at {
     ($tx:expr, $number:expr, $size:expr) => {{
@@ -155,12 +150,12 @@ pub(crate) struct Sequencer {
     pub(crate) signing: SigningKey,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) process: Arc<str>,
+    pub(crate) ground: Arc<Ground>,
 }
 
 impl Sequencer {
     pub(crate) async fn run(self, mut jobs: mpsc::Receiver<Job>) {
         let mut edge = None;
-        let mut newest = None;
         let mut group_before = 0;
         while let Some(first) = jobs.recv().await {
             if group_before >= 6 {
@@ -173,15 +168,15 @@ impl Sequencer {
                 group.push(job);
             }
             group_before = group.len();
-            edge = self.write(edge, &mut newest, group).await;
+            edge = self.write(edge, group).await;
         }
     }
 
     /// Writes a group and answers its callers. Gives the new edge, or nothing if it must be read again.
-    async fn write(&self, edge: Option<Edge>, newest: &mut Option<Newest>, group: Vec<Job>) -> Option<Edge> {
-        let error = match self.commit(edge, newest.as_ref(), &group).await {
-            Ok((edge, signed, results)) => {
-                *newest = Some(signed);
+    async fn write(&self, edge: Option<Edge>, group: Vec<Job>) -> Option<Edge> {
+        let written = self.commit(edge, &group).await;
+        let error = match self.ground.found(written) {
+            Ok((edge, results)) => {
                 for (job, result) in group.into_iter().zip(results) {
                     // A caller that went away has its statements in the log all the same.
                     let _ = job.reply.send(result);
@@ -198,14 +193,14 @@ impl Sequencer {
             // What is wrong with one call is not held against those that happened to share its group.
             let mut edge = None;
             for job in group {
-                edge = Box::pin(self.write(edge, newest, vec![job])).await;
+                edge = Box::pin(self.write(edge, vec![job])).await;
             }
             return edge;
         }
         tracing::error!(%error, "the log could not be written");
         for job in group {
             let said = match &error {
-                StoreError::Recovering(why) => StoreError::Recovering(why),
+                StoreError::Recovering(why) => StoreError::Recovering(why.clone()),
                 other => StoreError::NotWritten(other.to_string()),
             };
             let _ = job.reply.send(Err(said));
@@ -216,36 +211,35 @@ impl Sequencer {
     async fn commit(
         &self,
         edge: Option<Edge>,
-        newest: Option<&Newest>,
         group: &[Job],
-    ) -> Result<(Edge, Newest, Vec<Result<Committed, StoreError>>), StoreError> {
+    ) -> Result<(Edge, Vec<Result<Committed, StoreError>>), StoreError> {
         on!(&self.database, pool => {
             let mut tx = pool.begin_with(self.database.begin()).await?;
             let head = sqlx::query(self.database.lock_head()).fetch_one(&mut *tx).await?;
             let (number, size, time): (i64, i64, i64) = (head.try_get(0)?, head.try_get(1)?, head.try_get(2)?);
             let text: String = head.try_get(3)?;
-            if number != i64::from(self.origin.number) {
-                return Err(StoreError::Recovering("the database holds another log"));
-            }
             let size = size.unsigned_abs();
-            let mut edge = match (edge, newest) {
-                (Some(edge), Some(newest)) if newest.text == text && newest.checkpoint.size == size => edge,
+            self.ground.stands(size)?;
+            if number != i64::from(self.origin.number) {
+                self.origin.is_of(number, size)?;
+            }
+            let mut edge = match edge {
+                Some(edge) if self.ground.is_newest(&text) && edge.frontier.size() == size => edge,
                 _ => {
-                    // Somebody else wrote, or nobody looked yet: the head must hold what it says and extend what we signed.
-                    let held = held(&text, self.signing.verifier())?;
+                    // Somebody else wrote, nobody looked yet, or somebody remembers something: the head must hold what it says
+                    // and extend everything that is remembered.
+                    let checkpoint = held(&text, size, self.signing.verifier())?;
                     let frontier: Frontier = frontier_at!(tx, number, size);
-                    if held.size != size || held.root != frontier.root() {
-                        return Err(StoreError::Recovering("the entries are not those of the signed checkpoint"));
+                    if checkpoint.size != size || checkpoint.root != frontier.root() {
+                        return Err(broken(size, "the entries are others"));
                     }
-                    if let Some(Newest { checkpoint: signed, .. }) = newest {
-                        if signed.size > size {
-                            return Err(StoreError::Recovering("the database is behind what this process signed"));
-                        }
-                        let before: Frontier = frontier_at!(tx, number, signed.size);
-                        if before.root() != signed.root {
-                            return Err(StoreError::Recovering("the database is beside what this process signed"));
-                        }
+                    let all = self.ground.all();
+                    for remembered in &all {
+                        let at = remembered.checkpoint.size;
+                        let before: Option<Frontier> = if at <= size { Some(frontier_at!(tx, number, at)) } else { None };
+                        remembered.judge(size, before.map(|before| before.root()))?;
                     }
+                    self.ground.holds(&all, &checkpoint, text);
                     Edge { frontier, time: Time::from_millis(time) }
                 }
             };
@@ -399,7 +393,7 @@ impl Sequencer {
                 key: self.signing.verifier().clone(),
                 fresh: Some((Arc::clone(&signed), checkpoint.clone())),
             };
-            let newest = Newest { text: signed_text, checkpoint };
+            self.ground.holds(&[], &checkpoint, signed_text);
             let results = results.into_iter().map(|result| {
                 let (first, statements) = result?;
                 let count = statements.len() as u64;
@@ -407,7 +401,7 @@ impl Sequencer {
                 let run = UnverifiedRun { checkpoint: Arc::clone(&signed), origin: self.origin.clone(), first, proof, statements };
                 Ok(Committed { run: run.verify(&own).map_err(|_| StoreError::Corrupt("a fresh run"))? })
             }).collect();
-            Ok((edge, newest, results))
+            Ok((edge, results))
         })
     }
 }
@@ -427,9 +421,23 @@ impl Store {
             // Effects without a statement would be durable and nowhere in the log.
             return Err(StoreError::Draft("nothing to say".to_owned()));
         }
-        if self.is_held() {
-            return Err(StoreError::Clock);
+        if let Err(error) = self.may_speak().await {
+            match error {
+                // It may have been mended since somebody looked.
+                StoreError::Recovering(_) => self.look().await?,
+                error => return Err(error),
+            }
         }
+        self.hand_in(key_name, drafts, effects).await
+    }
+
+    /// Hands statements to the sequencer, whatever was seen of the database before.
+    pub(crate) async fn hand_in(
+        &self,
+        key_name: String,
+        drafts: Vec<Draft>,
+        effects: Vec<Effect>,
+    ) -> Result<Committed, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job = Job {
             drafts,

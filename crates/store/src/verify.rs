@@ -8,46 +8,49 @@ use sanku_values::Time;
 use sqlx::Row;
 
 use crate::database::on;
+use crate::ground::broken;
 use crate::log::{frontier_nodes, held, node_of, place, place_of};
 use crate::{Store, StoreError};
 
 impl Store {
-    /// Whether the database holds exactly what its own checkpoint says: looked at before anything more is signed.
-    pub(crate) async fn holds_what_it_signed(&self) -> Result<(), StoreError> {
+    /// Whether the database holds what its own checkpoint says: looked at before anything more is signed.
+    pub(crate) async fn holds_what_it_signed(&self, head: &str, holds: u64) -> Result<Checkpoint, StoreError> {
+        let checkpoint = held(head, holds, &self.verifier)?;
         // One statement sees one moment, whatever another process writes meanwhile.
-        let (text, last): (String, Option<i64>) = on!(&self.database, pool => {
-            let row = sqlx::query("SELECT checkpoint, (SELECT MAX(idx) FROM log WHERE number = $1) FROM head").bind(i64::from(self.origin.number)).fetch_one(pool).await?;
+        let (size, last): (i64, Option<i64>) = on!(&self.database, pool => {
+            let row = sqlx::query("SELECT size, (SELECT MAX(idx) FROM log WHERE number = $1) FROM head").bind(i64::from(self.origin.number)).fetch_one(pool).await?;
             (row.try_get(0)?, row.try_get(1)?)
         });
-        let held = held(&text, &self.verifier)?;
-        if last.map_or(0, |last| last.unsigned_abs() + 1) != held.size {
-            return Err(StoreError::Recovering(
-                "the database holds more or less than its checkpoint says",
-            ));
+        if checkpoint.size != holds || last.map_or(0, |last| last + 1) != size {
+            return Err(broken(holds, "it holds more or fewer entries"));
         }
+        if self.root_at(holds).await? == checkpoint.root {
+            Ok(checkpoint)
+        } else {
+            Err(broken(holds, "the entries are others"))
+        }
+    }
+
+    /// The root of the log's first entries, as the database holds them now.
+    pub(crate) async fn root_at(&self, size: u64) -> Result<Hash, StoreError> {
         let mut nodes = HashMap::new();
-        for (level, index) in frontier_nodes(held.size) {
+        for (level, index) in frontier_nodes(size) {
             let (tile, start, count) = place_of(level, index);
             let hash = node_of(&self.tile_hashes(tile, start, count).await?, count);
             nodes.insert(
                 (level, index),
-                hash.map_err(|_| StoreError::Recovering("hashes of the log are missing"))?,
+                hash.map_err(|_| broken(size, "hashes of the log are missing"))?,
             );
         }
-        let frontier = Frontier::load(held.size, &mut |level, index| {
+        let frontier = Frontier::load(size, &mut |level, index| {
             nodes
                 .get(&(level, index))
                 .copied()
                 .ok_or(StoreError::Corrupt("the log's hashes"))
         })?;
-        if frontier.root() == held.root {
-            Ok(())
-        } else {
-            Err(StoreError::Recovering(
-                "the entries are not those of the signed checkpoint",
-            ))
-        }
+        Ok(frontier.root())
     }
+
     /// Recomputes the whole log: every entry, every stored hash, the checkpoint.
     ///
     /// # Errors

@@ -17,7 +17,9 @@ use sanku_catalogue::{Catalogue, CategoryId, Value};
 use sanku_federation_protocol::body::{ActBody, Body, Salt};
 use sanku_federation_protocol::entry::{ActEntry, Draft, Said};
 use sanku_federation_protocol::names::{Origin, StatementId};
-use sanku_store::{AskedKind, Claim, Claimed, Effect, ImportRow, ImportRows, StorageKeys, Store, StoreError, key_name};
+use sanku_store::{
+    AskedKind, Claim, Claimed, Effect, ImportRow, ImportRows, StorageKeys, Store, StoreError, Teller, key_name,
+};
 use sanku_tlog::{Hash, KeyType, SigningKey};
 use sanku_values::{Date, FixedClock, IdentityNumber, PersonName, Time};
 use sqlx::Connection;
@@ -109,6 +111,7 @@ async fn suite(url: &str) {
     what_is_due_is_claimed_once(url).await;
     a_lease_runs_out_and_an_end_is_an_end(url).await;
     its_standing_is_counted_and_a_held_log_takes_nothing(url).await;
+    s30_what_is_remembered_outside_the_database_binds(url).await;
 }
 
 /// Something of this node's own comes into the queue, leased to nobody.
@@ -655,7 +658,7 @@ async fn nothing_is_ever_signed_beside_what_this_process_signed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_not_what_its_checkpoint_says_does_not_open() {
+async fn a_database_that_is_not_what_its_checkpoint_says_takes_nothing() {
     let keys = || StorageKeys::new([1; 32], [2; 32]);
     for damage in [
         "DROP TRIGGER log_no_delete; DELETE FROM log WHERE idx = 2",
@@ -673,8 +676,12 @@ async fn a_database_that_is_not_what_its_checkpoint_says_does_not_open() {
         drop(store);
         run_raw(&url, damage).await.unwrap();
         let signing = SigningKey::from_seed(&origin().to_string(), KeyType::Ed25519, [5; 32]).unwrap();
-        let opened = Store::open(&url, keys(), origin(), signing, Arc::new(FixedClock::at(now()))).await;
-        assert!(matches!(opened, Err(StoreError::Recovering(_))), "{damage}");
+        let opened = Store::open(&url, keys(), origin(), signing, Arc::new(FixedClock::at(now())))
+            .await
+            .unwrap();
+        assert_eq!(opened.recovering().unwrap().word(), "broken", "{damage}");
+        let said = opened.append("acts".to_owned(), vec![act("more")], Vec::new()).await;
+        assert!(matches!(said, Err(StoreError::Recovering(_))), "{damage}: {said:?}");
     }
 }
 
@@ -703,8 +710,73 @@ async fn a_database_that_was_put_back_is_recovering() {
         signing,
         Arc::new(FixedClock::at(now())),
     )
-    .await;
-    assert!(matches!(another, Err(StoreError::Recovering(_))));
+    .await
+    .unwrap();
+    assert_eq!(another.recovering().unwrap().word(), "other_log");
+}
+
+/// What a neighbour or a file remembers binds, on whichever database.
+async fn s30_what_is_remembered_outside_the_database_binds(url: &str) {
+    let store = open(url).await;
+    let say = |store: &Store, what: &str| {
+        let (store, said) = (store.clone(), vec![act(what)]);
+        async move { store.append("acts".to_owned(), said, Vec::new()).await }
+    };
+    say(&store, "held").await.unwrap();
+    let (held, _) = store.checkpoint().await.unwrap();
+    let key = SigningKey::from_seed(&origin().to_string(), KeyType::Ed25519, [5; 32]).unwrap();
+    let more = sanku_tlog::Checkpoint {
+        size: held.size + 5,
+        root: Hash::of(b"lost"),
+        ..held.clone()
+    };
+    // A stranger's word, and what the database holds, stop nothing.
+    let stranger = SigningKey::from_seed(&origin().to_string(), KeyType::Ed25519, [9; 32]).unwrap();
+    assert!(!store.remember(&more.sign(&stranger).unwrap(), Teller::File));
+    assert!(store.remember(&held.sign(&key).unwrap(), Teller::File));
+    say(&store, "goes on").await.unwrap();
+
+    assert!(store.remember(&more.sign(&key).unwrap(), Teller::Neighbour(origin().node)));
+    let refused = say(&store, "behind").await.unwrap_err();
+    assert!(matches!(refused, StoreError::Recovering(_)), "{refused}");
+    let recovering = store.recovering().unwrap();
+    assert_eq!(
+        (recovering.word(), recovering.holds, recovering.missing()),
+        ("behind", held.size + 1, 4)
+    );
+    assert!(store.may_speak().await.is_err());
+    // A log of other entries does not become that one by growing.
+    let beside = open(url).await;
+    for what in 0..4 {
+        say(&beside, &what.to_string()).await.unwrap();
+    }
+    assert!(store.look().await.is_err());
+    assert_eq!(store.recovering().unwrap().word(), "beside");
+    assert!(say(&store, "never").await.is_err());
+
+    // One that was only behind goes on by itself when the database has caught up.
+    let waits = open(url).await;
+    let ahead = open(url).await;
+    say(&ahead, "ahead").await.unwrap();
+    let (_, note) = ahead.checkpoint().await.unwrap();
+    assert!(waits.remember(&note, Teller::File));
+    say(&waits, "caught up").await.unwrap();
+    assert_eq!(waits.recovering(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_replaced_under_the_process_takes_nothing_until_it_is_back() {
+    let place = tempfile::tempdir().unwrap();
+    let (file, away) = (place.path().join("node.db"), place.path().join("away.db"));
+    let store = open(&format!("sqlite:{}", file.display())).await;
+    let say = |what: &'static str| store.append("acts".to_owned(), vec![act(what)], Vec::new());
+    say("one").await.unwrap();
+    std::fs::rename(&file, &away).unwrap();
+    std::fs::write(&file, b"").unwrap();
+    assert!(matches!(say("into nothing").await, Err(StoreError::Recovering(_))));
+    assert_eq!(store.recovering().unwrap().word(), "replaced");
+    std::fs::rename(&away, &file).unwrap();
+    assert_eq!(say("two").await.unwrap().run.size, 2);
 }
 
 #[test]

@@ -217,6 +217,26 @@ impl Federation {
         self.nodes.insert(code(number), node);
     }
 
+    /// A node's process ends and another takes its place on another database: what a node with a database that was put back
+    /// comes to.
+    pub async fn put_back(&mut self, number: u32, url: &str) {
+        let here = code(number);
+        let old = self.node(number);
+        let watch = Arc::clone(&self.watches[&here]);
+        let store = Store::open(
+            url,
+            StorageKeys::new(*notes::seed("storage", here), *notes::seed("index", here)),
+            old.store().origin().clone(),
+            notes::log_key(here),
+            Arc::clone(&watch) as Arc<dyn Clock>,
+        );
+        let trust = Trust::clone(&old.trust());
+        let policy = self.policies[&here].clone();
+        let node = process(here, store.await.unwrap(), trust, &self.wires, policy, watch);
+        self.wires.plug(here, &node);
+        self.nodes.insert(here, node);
+    }
+
     /// A node's process ends.
     pub fn stop(&mut self, number: u32) {
         self.wires.unplug(code(number));

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use sanku_exchange::{AskFailure, Hop, Network, Reply, WitnessAnswer, Witnessed};
+use sanku_exchange::{AskFailure, Hop, Network, PeerStatus, Reply, WitnessAnswer, Witnessed};
 use sanku_federation_protocol::names::Outcome;
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_tlog::NotCosigned;
-use sanku_values::{DivisionCode, Time};
+use sanku_values::DivisionCode;
 
 use crate::Node;
 use crate::simulation::Air;
@@ -310,11 +310,16 @@ impl Network for Line {
         }
     }
 
-    async fn time_of(&self, from: DivisionCode) -> Result<Time, AskFailure> {
+    async fn status_of(&self, from: DivisionCode) -> Result<PeerStatus, AskFailure> {
         if let Some(air) = self.wires.air() {
             air.pass(self.from, from).await?;
         }
-        Ok(self.reach(from)?.now())
+        let node = self.reach(from)?;
+        let seen = node.seen_of(self.from).await;
+        Ok(PeerStatus {
+            time: node.now(),
+            seen: seen.map_err(|error| AskFailure::new(Outcome::PeerError, error.to_string()))?,
+        })
     }
 
     async fn notes_of(&self, from: DivisionCode) -> Result<Vec<String>, AskFailure> {

@@ -26,7 +26,7 @@ pub(crate) struct Outcome {
 
 pub(crate) async fn run(config: Option<&Path>, args: ImportArgs) -> anyhow::Result<u8> {
     let node = Node::open(config).await?;
-    node.heed_the_clock().await;
+    node.heed_the_node().await?;
     let mut documents = Vec::new();
     let mut failed = false;
     for file in &args.files {
@@ -37,6 +37,7 @@ pub(crate) async fn run(config: Option<&Path>, args: ImportArgs) -> anyhow::Resu
         }
         documents.push(outcome.document);
     }
+    node.keep_memory();
     if args.json.json {
         // One file: its document; several: a list of them.
         match <[Value; 1]>::try_from(documents) {

@@ -27,7 +27,23 @@ pub(crate) async fn run(config: Option<&Path>, command: LogCommand) -> anyhow::R
                 })
                 .await;
             bar.finish_and_clear();
+            // Whole in itself is not enough: it must hold what this node, or a neighbour that the running node heard, remembers.
+            let elsewhere = match node.store.recovering() {
+                Some(recovering) => Some(recovering.to_string()),
+                None => node.heed_the_node().await.err().map(|error| error.to_string()),
+            };
             match verdict {
+                Ok(checkpoint) if elsewhere.is_some() => {
+                    let why = elsewhere.unwrap_or_default();
+                    if args.json {
+                        say_json(
+                            &json!({ "ok": false, "log": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root, "why": why }),
+                        );
+                    } else {
+                        remark(why);
+                    }
+                    return Ok(1);
+                }
                 Ok(checkpoint) if args.json => say_json(
                     &json!({ "ok": true, "log": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root }),
                 ),

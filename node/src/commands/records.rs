@@ -107,6 +107,7 @@ async fn show(config: Option<&Path>, identity: &str, purpose: &str, as_json: boo
     let number = IdentityNumber::parse(written.trim(), Date::in_china(SystemClock.now()))
         .map_err(|error| wrong_use(format!("--identity: {error}")))?;
     let node = Node::open(config).await?;
+    node.heed_the_node().await?;
     // The look stands in the log before anything is shown.
     let act = ActBody {
         salt: Salt::generate()?,
@@ -127,6 +128,7 @@ async fn show(config: Option<&Path>, identity: &str, purpose: &str, as_json: boo
         body: act.line()?,
     };
     node.store.append("acts".to_owned(), vec![draft], Vec::new()).await?;
+    node.keep_memory();
     let all: Vec<CategoryId> = Catalogue::current()
         .categories()
         .iter()

@@ -1,17 +1,17 @@
 //! Whether this node can do its work now, and what is missing if not.
 
 use sanku_exchange::clock::Clocks;
-use sanku_store::{Standing, StoreError};
+use sanku_store::Standing;
 
 use crate::operations::{PATIENCE, Running};
 
 /// Something without which the node cannot answer: a stable word, and what to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Missing {
     /// Stable.
     pub(crate) what: &'static str,
     /// For people.
-    pub(crate) words: &'static str,
+    pub(crate) words: String,
 }
 
 /// What a look at the whole node gave.
@@ -32,19 +32,20 @@ impl Look {
 /// Looks at database, notes, certificate and clock.
 pub(crate) async fn look(node: &Running) -> Look {
     let mut missing = Vec::new();
-    let mut lacks = |what, words| missing.push(Missing { what, words });
+    let mut lacks = |what, words: &str| {
+        missing.push(Missing {
+            what,
+            words: words.to_owned(),
+        });
+    };
     if node.work.is_stopping() {
         lacks("stopping", "节点正在停止 the node is stopping");
     }
+    if let Some(recovering) = node.exchange.store().recovering() {
+        lacks("recovering", &recovering.to_string());
+    }
     let standing = match tokio::time::timeout(PATIENCE, node.exchange.store().standing()).await {
         Ok(Ok(standing)) => Some(standing),
-        Ok(Err(StoreError::Recovering(_))) => {
-            lacks(
-                "recovering",
-                "数据库不是节点签过名的状态 the database is behind what this node signed; restore it",
-            );
-            None
-        }
         Ok(Err(_)) | Err(_) => {
             lacks(
                 "database",

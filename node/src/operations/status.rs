@@ -62,6 +62,13 @@ pub(crate) async fn document(node: &Running) -> Value {
         "federation": config.federation,
         "state": look.state(),
         "missing": look.missing,
+        "recovering": exchange.store().recovering().map(|recovering| json!({
+            "why": recovering.word(),
+            "holds": recovering.holds,
+            "missing": recovering.missing(),
+            "remembered": recovering.remembered().map(|remembered| json!({ "size": remembered.checkpoint.size, "root": remembered.checkpoint.root, "by": remembered.teller.to_string() })),
+            "cure": recovering.cure(),
+        })),
         "time": now,
         "process": {
             "pid": std::process::id(),
