@@ -65,6 +65,9 @@ pub(crate) struct Listen {
 pub(crate) struct Storage {
     /// `sqlite:FILE` or `postgres://…`.
     pub(crate) url: String,
+    /// The file that remembers the newest checkpoint outside of the database; beside the keys if nothing is said.
+    #[serde(default)]
+    pub(crate) memory: PathBuf,
 }
 
 /// Where keys, certificates and notes lie.
@@ -195,6 +198,11 @@ impl Loaded {
             .unwrap_or_default();
         node.listen.socket = base.join(&node.listen.socket);
         node.identity.directory = base.join(&node.identity.directory);
+        node.storage.memory = if node.storage.memory.as_os_str().is_empty() {
+            node.identity.directory.join("newest-checkpoint")
+        } else {
+            base.join(&node.storage.memory)
+        };
         node.storage.url = absolute_url(&node.storage.url, &base);
         let loaded = Self {
             node,

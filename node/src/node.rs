@@ -144,7 +144,7 @@ impl Node {
                 "核对地址、权限和磁盘空间 see address, permissions and free space",
             )
         })?;
-        Memory::beside(&loaded.node.identity.directory).recall(&store).await;
+        Memory(loaded.node.storage.memory.clone()).recall(&store).await;
         let kept = store.notes().await?;
         trust.accept_all(kept.iter().map(String::as_bytes), clock.now());
         let names: Vec<_> = trust
@@ -165,7 +165,7 @@ impl Node {
 
     /// What a command appended is remembered outside of the database, too.
     pub(crate) fn keep_memory(&self) {
-        Memory::beside(&self.loaded.node.identity.directory).keep(&self.store);
+        Memory(self.loaded.node.storage.memory.clone()).keep(&self.store);
     }
 
     /// What a command appends beside the running node bears the same clock: while that node's is too far from its

@@ -136,7 +136,7 @@ pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> an
             resting.run_until_cancelled(exchange.keep_looking()).await;
         }
     });
-    background.spawn(Memory::beside(&loaded.node.identity.directory).keep_on(exchange.store().clone(), stop.clone()));
+    background.spawn(Memory(loaded.node.storage.memory.clone()).keep_on(exchange.store().clone(), stop.clone()));
     background.spawn(operations::clock::keep_comparing(
         Arc::clone(&exchange),
         resting.clone(),

@@ -32,7 +32,7 @@ impl fmt::Display for Teller {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Process => out.write_str("本进程 this process"),
-            Self::File => out.write_str("密钥目录中的记录 the file newest-checkpoint"),
+            Self::File => out.write_str("库外记录 the file outside of the database"),
             Self::Neighbour(code) => write!(out, "节点 node {code}"),
         }
     }

@@ -1,10 +1,10 @@
-//! What this node's processes remember of their log outside of the database: its newest signed checkpoint, in a file beside the
-//! keys, so that a database that is put back is noticed at the next start even where no neighbour can be reached.
+//! What this node's processes remember of their log outside of the database: its newest signed checkpoint, in a file of
+//! its own, so that a database that is put back is noticed at the next start even where no neighbour can be reached.
 //!
 //! Written once a second by whoever runs, and when a command ends: the log's own path pays nothing for it. What a process
 //! signed within the second before it was killed may be missing here; neighbours, and the database itself, know it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sanku_federation_protocol::names::Origin;
@@ -14,15 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 const EACH: Duration = Duration::from_secs(1);
 
-/// The file of a node whose keys lie in this directory.
+/// The file (`storage.memory`).
 #[derive(Clone, Debug)]
-pub(crate) struct Memory(PathBuf);
+pub(crate) struct Memory(pub(crate) PathBuf);
 
 impl Memory {
-    pub(crate) fn beside(identity: &Path) -> Self {
-        Self(identity.join("newest-checkpoint"))
-    }
-
     /// Tells the store what the file holds, and looks. A file that cannot be read is said and binds nobody.
     pub(crate) async fn recall(&self, store: &Store) {
         if let Some((note, _)) = self.read() {
@@ -47,7 +43,7 @@ impl Memory {
             return;
         }
         if let Err(error) = sanku_certs::keys::write_whole(&self.0, newest.note.as_bytes(), 0o600) {
-            tracing::warn!(%error, "the newest checkpoint cannot be kept beside the keys: a database that is put back is noticed by neighbours alone");
+            tracing::warn!(%error, "the newest checkpoint cannot be kept outside of the database (storage.memory): a database that is put back is noticed by neighbours alone");
         }
     }
 
@@ -89,7 +85,7 @@ mod tests {
     #[tokio::test]
     async fn the_file_binds_whoever_opens_the_database_next() {
         let place = tempfile::tempdir().unwrap();
-        let memory = Memory::beside(place.path());
+        let memory = Memory(place.path().join("newest-checkpoint"));
         let origin: Origin = "hubei.example/node/421002/1".parse().unwrap();
         let key = || SigningKey::from_seed(&origin.to_string(), KeyType::Ed25519, [5; 32]).unwrap();
         let keys = StorageKeys::new([1; 32], [2; 32]);
