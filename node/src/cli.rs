@@ -66,6 +66,22 @@ pub(crate) enum Command {
     /// 证据文件 Evidence files: what a decision rests on, for anybody to check offline
     #[command(subcommand)]
     Evidence(EvidenceCommand),
+    /// 备份整个数据库（加密；不含密钥） Back the whole database up, encrypted; keys are not in it
+    #[command(subcommand)]
+    Backup(BackupCommand),
+    /// 恢复备份：先在旁边全部验证，再替换 Restore a backup: verified whole beside the database first, then put in its place
+    #[command(
+        after_help = "例 Example:\n  sanku --config /etc/sanku/node.toml restore node-2026-11-25.age --identity backup.key\n\n退出码 Exit codes: 0 已恢复 restored, 1 备份不成立，未动数据库 it does not hold, nothing was touched, 3 已恢复但比本节点签过的旧 restored, and older than what this node signed"
+    )]
+    Restore {
+        /// 备份文件 The backup
+        file: PathBuf,
+        /// 收件人私钥文件 The file with a recipient's secret key
+        #[arg(long, value_name = "FILE")]
+        identity: PathBuf,
+        #[command(flatten)]
+        json: JsonArg,
+    },
     /// 数据目录与本节点数据 The catalogue, and what this node holds
     #[command(subcommand)]
     Records(RecordsCommand),
@@ -90,6 +106,12 @@ impl Command {
             | Self::Evidence(EvidenceCommand::Export { json, .. } | EvidenceCommand::Verify { json, .. })
             | Self::Records(RecordsCommand::Categories(json) | RecordsCommand::Show { json, .. }) => json.json,
             Self::Certs(CertsCommand::Check { json, .. }) => *json,
+            Self::Backup(
+                BackupCommand::Create { json, .. }
+                | BackupCommand::Verify { json, .. }
+                | BackupCommand::Keygen { json, .. },
+            )
+            | Self::Restore { json, .. } => json.json,
             Self::Serve(_) | Self::Log(_) | Self::Completions { .. } => false,
         }
     }
@@ -268,6 +290,43 @@ pub(crate) enum LogCommand {
     Prove {
         /// 记录序号 The entry's index
         index: u64,
+    },
+}
+
+/// What `backup` understands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupCommand {
+    /// 备份；节点可继续运行 Write a backup; the node may run meanwhile
+    #[command(
+        after_help = "例 Example:\n  sanku --config /etc/sanku/node.toml backup create --to age1… --to age1… --out node-2026-11-25.age"
+    )]
+    Create {
+        /// 收件人公钥，可多次 A recipient's public key; at least two are wise
+        #[arg(long, required = true, value_name = "age1…")]
+        to: Vec<String>,
+        /// 输出文件（不得已存在） Where to write it; it must not exist yet
+        #[arg(long, short, value_name = "FILE")]
+        out: PathBuf,
+        #[command(flatten)]
+        json: JsonArg,
+    },
+    /// 解密并完整验证一份备份，不动数据库 Decrypt and verify a backup to its end; nothing live is touched
+    Verify {
+        /// 备份文件 The backup
+        file: PathBuf,
+        /// 收件人私钥文件 The file with a recipient's secret key
+        #[arg(long, value_name = "FILE")]
+        identity: PathBuf,
+        #[command(flatten)]
+        json: JsonArg,
+    },
+    /// 生成收件人密钥 Make a recipient's key pair; the public half is printed
+    Keygen {
+        /// 私钥写到哪里（不得已存在） Where the secret half goes; it must not exist yet
+        #[arg(long, short, value_name = "FILE")]
+        out: PathBuf,
+        #[command(flatten)]
+        json: JsonArg,
     },
 }
 

@@ -1,5 +1,6 @@
 //! `sanku`: the node and its command line. Configuration, wiring, commands; what they do stands in the crates.
 
+mod backup;
 mod cli;
 mod commands;
 mod config;
@@ -71,6 +72,10 @@ async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Serve(args) => serve::serve(config, args.until_stdin_closes).await.map(|()| 0),
         Command::Status(args) => commands::status::run(config, args.json).await,
         Command::Check(args) => commands::check::run(config, args.json).await,
+        Command::Backup(command) => commands::backup::run(config, command).await,
+        Command::Restore { file, identity, json } => {
+            commands::backup::restore(config, &file, &identity, json.json).await
+        }
         Command::Import(args) => commands::import::run(config, args).await,
         Command::Query(args) => commands::query::query(config, args).await,
         Command::Withdraw(args) => commands::query::withdraw(config, args).await,

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use sanku_certs::federation::notes_in;
 use sanku_certs::{NodeKeys, Role, verify_chain};
 use sanku_federation_protocol::trust::Trust;
-use sanku_store::{StorageKeys, Store};
+use sanku_store::{StorageKeys, Store, StoreError};
 use sanku_tlog::{Hash, KeyType, SigningKey};
 use sanku_values::{Clock, SystemClock, Time};
 
@@ -120,30 +120,29 @@ impl Identity {
     }
 }
 
+/// A database under this node's keys.
+pub(crate) async fn store_at(url: &str, keys: &NodeKeys, clock: &Arc<dyn Clock>) -> Result<Store, StoreError> {
+    let storage = StorageKeys::new(*keys.storage, *keys.index);
+    let signing = SigningKey::from_seed(keys.log.verifier().name(), KeyType::Ed25519, *keys.log.seed())
+        .map_err(|_| StoreError::Keys("the log's key"))?;
+    Store::open(url, storage, keys.origin.clone(), signing, Arc::clone(clock)).await
+}
+
 impl Node {
     /// Opens everything.
     pub(crate) async fn open(config: Option<&Path>) -> anyhow::Result<Self> {
         let loaded = load(config)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let Identity { keys, mut trust } = Identity::read(&loaded, &*clock)?;
-        let storage = StorageKeys::new(*keys.storage, *keys.index);
-        let signing = SigningKey::from_seed(keys.log.verifier().name(), KeyType::Ed25519, *keys.log.seed())
-            .context("the log's key")?;
-        let store = Store::open(
-            &loaded.node.storage.url,
-            storage,
-            keys.origin.clone(),
-            signing,
-            Arc::clone(&clock),
-        )
-        .await
-        .map_err(|error| {
-            loaded.finding(
-                "storage.url",
-                error.to_string(),
-                "核对地址、权限和磁盘空间 see address, permissions and free space",
-            )
-        })?;
+        let store = store_at(&loaded.node.storage.url, &keys, &clock)
+            .await
+            .map_err(|error| {
+                loaded.finding(
+                    "storage.url",
+                    error.to_string(),
+                    "核对地址、权限和磁盘空间 see address, permissions and free space",
+                )
+            })?;
         Memory(loaded.node.storage.memory.clone()).recall(&store).await;
         let kept = store.notes().await?;
         trust.accept_all(kept.iter().map(String::as_bytes), clock.now());

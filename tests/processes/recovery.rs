@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::rig::{Rig, json_of, outcome};
+use crate::rig::{Rig, json_of, outcome, planted, run};
 
 const HERE: u32 = 421_002;
 
@@ -233,4 +233,137 @@ fn f40_a_forged_log_of_the_same_length_is_refused_by_the_witness_and_by_log_veri
         &["query", &rig.case("other.json", |_| {}).display().to_string(), "--json"],
     );
     assert_eq!(outcome(&json_of(&other), HERE), "overloaded");
+}
+
+/// A key pair for backups, made by the command.
+fn recipient(rig: &Rig, name: &str) -> (String, String) {
+    let file = rig.place.path().join(name).display().to_string();
+    let made = run(&["backup", "keygen", "--out", &file, "--json"]);
+    (json_of(&made)["recipient"].as_str().unwrap().to_owned(), file)
+}
+
+/// A backup of a node to these recipients.
+fn backup(rig: &Rig, code: u32, name: &str, to: &[&str]) -> String {
+    let file = rig.place.path().join(name).display().to_string();
+    let mut arguments = vec!["backup", "create", "--out", &file, "--json"];
+    for to in to {
+        arguments.extend(["--to", to]);
+    }
+    let made = rig.node(code, &arguments);
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    file
+}
+
+/// The live database's bytes.
+fn bytes(folder: &Path) -> Vec<Option<Vec<u8>>> {
+    database(folder)
+        .iter()
+        .take(1)
+        .map(|file| std::fs::read(file).ok())
+        .collect()
+}
+
+#[test]
+fn f38_of_six_restores_the_right_one_holds_the_older_one_is_recovering_and_four_touch_nothing() {
+    let mut rig = Rig::start();
+    let folder = rig.folder(HERE);
+    let (first, key) = recipient(&rig, "first.key");
+    let (second, _) = recipient(&rig, "second.key");
+    let (_, stranger) = recipient(&rig, "stranger.key");
+    let to = [first.as_str(), second.as_str()];
+    let older = backup(&rig, HERE, "older.age", &to);
+    let others = backup(&rig, 421_003, "others.age", &to);
+    assert_eq!(rig.ask(&rig.case("case.json", |_| {})).0, 0);
+    until(&rig, HERE, "its superior cosigns", |status| {
+        status["log"]["unwitnessed_since"].is_null()
+    });
+    std::thread::sleep(Duration::from_millis(1500));
+    let right = backup(&rig, HERE, "right.age", &to);
+    let entries = rig.entries(HERE);
+    let whole = std::fs::read(&right).unwrap();
+    for secret in planted() {
+        assert!(!whole.windows(secret.len()).any(|window| window == secret.as_bytes()));
+    }
+    // A node that runs is not restored under.
+    let running = rig.node(HERE, &["restore", &right, "--identity", &key]);
+    assert_eq!(running.status.code(), Some(1));
+    rig.kill(HERE);
+
+    // Truncated, bit-flipped at several places, another node's, the wrong key: refused, and nothing is touched.
+    let before = bytes(&folder);
+    let names = || {
+        let mut names: Vec<_> = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.retain(|name| !name.to_string_lossy().ends_with("-shm") && !name.to_string_lossy().ends_with("-wal"));
+        names.sort();
+        names
+    };
+    let there = names();
+    let spoil = |name: &str, bytes: &[u8]| {
+        let file = rig.place.path().join(name);
+        std::fs::write(&file, bytes).unwrap();
+        file.display().to_string()
+    };
+    let mut bad = vec![
+        (others, &key),
+        (right.clone(), &stranger),
+        (spoil("half.age", &whole[..whole.len() / 2]), &key),
+        (spoil("tail.age", &whole[..whole.len() - 1]), &key),
+        (spoil("empty.age", b""), &key),
+    ];
+    for at in [40, whole.len() / 3, whole.len() - 5] {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 4;
+        bad.push((spoil(&format!("flipped-{at}.age"), &flipped), &key));
+    }
+    for (file, key) in &bad {
+        for command in [&["backup", "verify"][..], &["restore"]] {
+            let arguments = [command, &[file, "--identity", key]].concat();
+            let refused = rig.node(HERE, &arguments);
+            assert_eq!(refused.status.code(), Some(1), "{file}: {refused:?}");
+            assert!(!refused.stderr.is_empty());
+        }
+    }
+    assert!(
+        bytes(&folder) == before && names() == there,
+        "nothing live was touched, nothing was left behind"
+    );
+
+    // Older: restored, said to be older, and recovering with its gap.
+    let restored = rig.node(HERE, &["restore", &older, "--identity", &key, "--json"]);
+    let document = json_of(&restored);
+    assert_eq!(restored.status.code(), Some(3), "{document:#}");
+    let missing = document["missing"].as_u64().unwrap();
+    assert_eq!(document["entries"].as_u64().unwrap() + missing, entries);
+    assert!(Path::new(document["old_database"].as_str().unwrap()).exists());
+    rig.serve(HERE);
+    let seen = until(&rig, HERE, "it recovers", is_recovering);
+    assert_eq!(seen["recovering"]["missing"], missing);
+    rig.kill(HERE);
+
+    // The right one: verified against what was witnessed, restored, and at work again.
+    let verified = rig.node(HERE, &["backup", "verify", &right, "--identity", &key, "--json"]);
+    let document = json_of(&verified);
+    assert_eq!(
+        (verified.status.code(), &document["missing"]),
+        (Some(0), &0.into()),
+        "{document:#}"
+    );
+    assert!(document["witnessed"]["time"].is_string(), "{document:#}");
+    let restored = rig.node(HERE, &["restore", &right, "--identity", &key, "--json"]);
+    assert_eq!(restored.status.code(), Some(0), "{restored:?}");
+    assert_eq!(rig.entries(HERE), entries);
+    rig.serve(HERE);
+    until(&rig, HERE, "it works", |status| status["state"] == "working");
+    assert_eq!(rig.ask(&rig.case("again.json", |_| {})).0, 0);
+    // The other recipient opens it, too.
+    let second = rig.place.path().join("second.key").display().to_string();
+    assert_eq!(
+        rig.node(HERE, &["backup", "verify", &right, "--identity", &second])
+            .status
+            .code(),
+        Some(0)
+    );
 }

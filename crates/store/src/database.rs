@@ -67,6 +67,14 @@ impl Database {
         }
     }
 
+    /// How a reading transaction begins that sees one moment, whatever is written meanwhile.
+    pub(crate) const fn begin_reading(&self) -> &'static str {
+        match self.pool {
+            Pool::Sqlite(_) => "BEGIN",
+            Pool::Postgres(_) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        }
+    }
+
     /// How the head is read by whoever is about to write: on PostgreSQL its row is the lock.
     pub(crate) const fn lock_head(&self) -> &'static str {
         match self.pool {
@@ -163,6 +171,8 @@ fn lost_a_race(error: &Unopened) -> bool {
         .is_some_and(|error| error.code().is_some_and(|code| busy(&code)) || error.message().contains("already exists"))
 }
 
+/// How many steps the schema has.
+pub(crate) const STEPS: usize = NAMES.len();
 /// The schema's steps, the same for both.
 const NAMES: [&str; 3] = ["first", "queue", "witness"];
 const SQLITE: [&str; 3] = [

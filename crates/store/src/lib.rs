@@ -5,6 +5,7 @@
 //! Limits. A database put back to an older state is whole in itself: only memory outside of it tells (`ground`). An import is
 //! one transaction under the head's lock: while a large one is written, the log waits.
 
+mod backup;
 mod database;
 mod ground;
 mod log;
@@ -22,6 +23,7 @@ mod witness;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+pub use backup::{SCHEMA, Scratch, tables};
 pub use ground::{Recovering, Remembered as RememberedCheckpoint, Teller, Unfit};
 pub use pace::{Call, Pace};
 pub use questions::{Remembered, key_name};
@@ -210,6 +212,14 @@ impl Store {
     /// The log's key.
     pub const fn verifier(&self) -> &VerifierKey {
         &self.verifier
+    }
+
+    /// Lets go of the database.
+    pub async fn close(self) {
+        match &self.database.pool {
+            database::Pool::Sqlite(pool) => pool.close().await,
+            database::Pool::Postgres(pool) => pool.close().await,
+        }
     }
 
     /// A keyed pseudonym under this node's key.

@@ -18,7 +18,7 @@ use sanku_federation_protocol::body::{ActBody, Body, Salt};
 use sanku_federation_protocol::entry::{ActEntry, Draft, Said};
 use sanku_federation_protocol::names::{Origin, StatementId};
 use sanku_store::{
-    AskedKind, Claim, Claimed, Effect, ImportRow, ImportRows, StorageKeys, Store, StoreError, Teller, key_name,
+    AskedKind, Claim, Claimed, Effect, ImportRow, ImportRows, Scratch, StorageKeys, Store, StoreError, Teller, key_name,
 };
 use sanku_tlog::{Hash, KeyType, SigningKey};
 use sanku_values::{Date, FixedClock, IdentityNumber, PersonName, Time};
@@ -112,6 +112,7 @@ async fn suite(url: &str) {
     a_lease_runs_out_and_an_end_is_an_end(url).await;
     its_standing_is_counted_and_a_held_log_takes_nothing(url).await;
     s30_what_is_remembered_outside_the_database_binds(url).await;
+    f39_a_dump_under_writing_is_one_moment_and_comes_back_whole(url).await;
 }
 
 /// Something of this node's own comes into the queue, leased to nobody.
@@ -762,6 +763,125 @@ async fn s30_what_is_remembered_outside_the_database_binds(url: &str) {
     assert!(waits.remember(&note, Teller::File));
     say(&waits, "caught up").await.unwrap();
     assert_eq!(waits.recovering(), None);
+}
+
+/// A backup taken while others write is one moment of the log, and holds every table.
+async fn f39_a_dump_under_writing_is_one_moment_and_comes_back_whole(url: &str) {
+    let store = open(url).await;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let writing = tokio::spawn({
+        let store = store.clone();
+        async move {
+            let mut slowest = Duration::ZERO;
+            for place in 0.. {
+                let began = std::time::Instant::now();
+                store
+                    .append("acts".to_owned(), vec![act(&format!("meanwhile {place}"))], Vec::new())
+                    .await
+                    .unwrap();
+                slowest = slowest.max(began.elapsed());
+                if *stopped.borrow() {
+                    break;
+                }
+            }
+            slowest
+        }
+    });
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(16);
+    let dumping = tokio::spawn({
+        let store = store.clone();
+        async move { store.dump(sender).await }
+    });
+    let mut lines = Vec::new();
+    while let Some(line) = receiver.recv().await {
+        lines.push(line);
+        // Whoever keeps it is slow.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    dumping.await.unwrap().unwrap();
+    stop.send(true).unwrap();
+    assert!(
+        writing.await.unwrap() < Duration::from_secs(1),
+        "nobody who writes stalls"
+    );
+    for table in [
+        "head",
+        "log",
+        "keys",
+        "roots",
+        "questions",
+        "said",
+        "received",
+        "imports",
+        "records",
+        "asked",
+        "withdrawals",
+    ] {
+        let begins = format!("{table} ");
+        assert!(
+            table == "roots" || lines.iter().any(|line| line.starts_with(&begins)),
+            "{table}"
+        );
+    }
+    assert!(!lines.concat().contains(NAME) && !lines.concat().contains(NUMBER));
+
+    let scratch = Scratch::beside(url, 7).await.unwrap();
+    let (sender, receiver) = tokio::sync::mpsc::channel(lines.len());
+    for line in &lines {
+        sender.send(line.clone()).await.unwrap();
+    }
+    drop(sender);
+    assert_eq!(scratch.fill(receiver).await.unwrap(), lines.len() as u64);
+    let again = open(&scratch.url().unwrap()).await;
+    assert_eq!(again.recovering(), None);
+    let moment = again.verify(|_, _| {}).await.unwrap();
+    let now = store.verify(|_, _| {}).await.unwrap();
+    assert!(
+        moment.size < now.size && moment.size > 0,
+        "{} of {}",
+        moment.size,
+        now.size
+    );
+    assert!(
+        again
+            .find(&NUMBER.parse().unwrap(), &["vehicle".parse().unwrap()])
+            .await
+            .unwrap()
+            .records
+            .len()
+            > 1
+    );
+    drop(again);
+    for bad in ["log [1,2]", "nothing [1]", "log", "keys [\"a\",\"%\"]"] {
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        sender.send(bad.to_owned()).await.unwrap();
+        drop(sender);
+        assert!(scratch.fill(receiver).await.is_err(), "{bad}");
+    }
+    scratch.put_in_place(8).await.unwrap().unwrap();
+    // A process that ran on says nothing beside what it signed; one that starts sees the moment.
+    assert!(
+        store
+            .append("acts".to_owned(), vec![act("after")], Vec::new())
+            .await
+            .is_err()
+    );
+    assert_eq!(open(url).await.verify(|_, _| {}).await.unwrap(), moment);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_table_of_the_schema_is_in_a_dump() {
+    let place = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", place.path().join("node.db").display());
+    let store = open(&url).await;
+    let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let rows = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_sqlx%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name")
+        .fetch_all(&mut connection).await.unwrap();
+    let names: Vec<String> = rows.iter().map(|row| sqlx::Row::try_get(row, 0).unwrap()).collect();
+    let mut dumped: Vec<_> = sanku_store::tables().map(str::to_owned).collect();
+    dumped.sort();
+    assert_eq!(dumped, names);
+    drop(store);
 }
 
 #[tokio::test(flavor = "multi_thread")]
