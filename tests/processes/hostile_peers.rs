@@ -1,9 +1,8 @@
-//! Peers with good certificates, and strangers with none, that try to hurt a node: too much, too slowly, in no known form.
+//! Peers with good certificates, and strangers with none, that try to hurt a node: too much, or in no known form.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -113,15 +112,13 @@ fn misbehaved(rig: &Rig, at: u32, who: u32) -> Value {
     found.cloned().unwrap_or(Value::Null)
 }
 
-fn honest(rig: &Rig, name: &str) -> Duration {
-    let began = Instant::now();
+fn honest(rig: &Rig, name: &str) {
     let (code, result) = rig.ask(&rig.case(name, |_| {}));
     assert_eq!(
         (code, outcome(&result, 421_000).as_str()),
         (0, "answered"),
         "{result:#}"
     );
-    began.elapsed()
 }
 
 #[test]
@@ -162,133 +159,7 @@ fn f17_too_much_is_refused_early_in_bounded_memory_and_charged() {
     assert!(grown < 50 << 20, "{grown} bytes more");
     println!("F17: {} KiB more resident memory", grown >> 10);
     assert!(misbehaved(&rig, 421_000, 421_003)["faults"].as_u64().unwrap() >= 15);
-    // Each costs as much as fifty requests: soon the peer's budget is used up, and nobody else's is.
-    let began = Instant::now();
-    let mut told = false;
-    while !told && began.elapsed() < Duration::from_secs(30) {
-        told = status_of(&rig, &sized(b"x"), b"x") == Some(429);
-    }
-    assert!(
-        told || began.elapsed() > Duration::from_secs(1),
-        "a budget is used up or refills between"
-    );
-    assert!(honest(&rig, "honest.json") < Duration::from_secs(2));
-}
-
-#[test]
-fn f18_whoever_stalls_or_floods_has_its_time_and_honest_peers_are_served() {
-    let rig = Rig::start();
-    honest(&rig, "warm.json");
-    let usual = (0..5)
-        .map(|round| honest(&rig, &format!("usual{round}.json")))
-        .max()
-        .unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
-    // A header that drips, a body that drips: both end by themselves.
-    let drip = |head: String| {
-        let mut stream = dial(&rig, 421_003, 421_000, b"http/1.1");
-        std::thread::spawn(move || {
-            let began = Instant::now();
-            let _ = stream.write_all(head.as_bytes());
-            stream.sock.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-            loop {
-                if stream.write_all(b"x").and_then(|()| stream.flush()).is_err() {
-                    return began.elapsed();
-                }
-                let mut answer = [0; 64];
-                match stream.read(&mut answer) {
-                    Ok(_) => return began.elapsed(),
-                    Err(error)
-                        if matches!(
-                            error.kind(),
-                            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-                        ) => {}
-                    Err(_) => return began.elapsed(),
-                }
-                assert!(began.elapsed() < Duration::from_secs(60), "it goes on for ever");
-            }
-        })
-    };
-    let dripping = [
-        drip("POST /v1/statements HTTP/1.1\r\nhost: x\r\nx: ".to_owned()),
-        drip(format!(
-            "POST /v1/statements HTTP/1.1\r\nhost: x\r\n{}content-length: 100000\r\n\r\n",
-            TYPE.replace("3000", "60000")
-        )),
-    ];
-    // Frames: settings, pings, streams that are opened and reset.
-    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-    };
-    let opened = |number: u32| {
-        let stream = number * 2 + 1;
-        let headers = frame(1, 5, stream, &[0x82, 0x87, 0x84, 0x01, 1, b'x']);
-        [headers, frame(3, 0, stream, &[0, 0, 0, 8])].concat()
-    };
-    let floods = [
-        frame(4, 0, 0, &[0, 3, 0, 0, 0, 100]).repeat(200),
-        frame(6, 0, 0, &[7; 8]).repeat(200),
-        (0..2000).flat_map(opened).collect(),
-    ];
-    let flooding: Vec<_> = floods
-        .into_iter()
-        .map(|flood| {
-            let mut stream = dial(&rig, 421_003, 421_000, b"h2");
-            let stop = Arc::clone(&stop);
-            let begin = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[])].concat();
-            std::thread::spawn(move || {
-                stream.sock.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
-                let mut sent = stream.write_all(&begin);
-                // Bounded: this machine is the node's too.
-                while sent.is_ok() && !stop.load(Ordering::SeqCst) {
-                    sent = stream.write_all(&flood);
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-            })
-        })
-        .collect();
-    // Strangers, from another address: connections and nothing more, and half of a handshake.
-    let to = address(&rig, 421_000);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let mut silent = Vec::new();
-    for _ in 0..100 {
-        let socket = tokio::net::TcpSocket::new_v4();
-        let connected = runtime.block_on(async {
-            let socket = socket?;
-            socket.bind("127.0.0.2:0".parse().unwrap())?;
-            socket.connect(to.parse().unwrap()).await
-        });
-        let stream = connected.unwrap().into_std().unwrap();
-        stream.set_nonblocking(false).unwrap();
-        let _ = (&stream).write_all(&[22, 3, 1, 2, 0]);
-        silent.push(stream);
-    }
-    let worst = (0..5)
-        .map(|round| honest(&rig, &format!("under{round}.json")))
-        .max()
-        .unwrap();
-    println!("F18: the slowest of five honest questions took {worst:?} under attack, {usual:?} before");
-    assert!(worst < Duration::from_secs(2), "within its budget");
-    stop.store(true, Ordering::SeqCst);
-    for ended in dripping {
-        let took = ended.join().unwrap();
-        assert!(took < Duration::from_secs(15), "{took:?}");
-    }
-    for flood in flooding {
-        flood.join().unwrap();
-    }
-    for mut stream in silent {
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        // An alert may come before the end.
-        let ended = stream.read_to_end(&mut Vec::new());
-        let open = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
-        assert!(!open, "a connection without a handshake stays open");
-    }
-    honest(&rig, "after.json");
+    honest(&rig, "honest.json");
 }
 
 #[test]
