@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use sanku_tlog::{Checkpoint, Hash, NoteError, SignedNote, VerifierKey, cut_run, leaf_hash, root_of_run};
+use sanku_tlog::{Checkpoint, Hash, NoteError, SignedNote, VerifierKey, cut_runs, leaf_hash, root_of_run};
 
 use crate::body::{AnswerBody, Body};
 use crate::entry::Entry;
@@ -262,16 +262,49 @@ impl VerifiedRun {
 
     /// A part of the run, with a proof of its own.
     pub fn cut(&self, offset: usize, count: usize) -> Option<Self> {
+        self.cut_into(&[(offset, count)])?.pop()
+    }
+
+    /// Parts of the run, by offset and count, each with a proof of its own.
+    pub fn cut_into(&self, cuts: &[(usize, usize)]) -> Option<Vec<Self>> {
+        if let [(0, count)] = cuts
+            && *count == self.statements.len()
+        {
+            return Some(vec![self.clone()]);
+        }
         let leaves: Vec<_> = self.statements.iter().map(|statement| statement.leaf).collect();
-        let proof = cut_run(&leaves, self.first, self.size, &self.proof, offset, count).ok()?;
-        Some(Self {
-            checkpoint: Arc::clone(&self.checkpoint),
-            size: self.size,
-            origin: self.origin.clone(),
-            first: self.first + offset as u64,
-            proof,
-            statements: self.statements.get(offset..offset + count)?.to_vec(),
-        })
+        let proofs = cut_runs(&leaves, self.first, self.size, &self.proof, cuts).ok()?;
+        let parts = cuts.iter().zip(proofs).map(|((offset, count), proof)| {
+            Some(Self {
+                checkpoint: Arc::clone(&self.checkpoint),
+                size: self.size,
+                origin: self.origin.clone(),
+                first: self.first + *offset as u64,
+                proof,
+                statements: self.statements.get(*offset..*offset + *count)?.to_vec(),
+            })
+        });
+        parts.collect()
+    }
+
+    /// The run cut into what responds to each statement, named by its leaf hash: neighbours that respond to the same one stay
+    /// together.
+    pub fn by_question(&self) -> Vec<(Option<Hash>, Self)> {
+        let mut names = Vec::new();
+        let mut cuts: Vec<(usize, usize)> = Vec::new();
+        for (place, statement) in self.statements.iter().enumerate() {
+            let re = statement.entry.said.re();
+            match cuts.last_mut() {
+                Some((_, count)) if names.last() == Some(&re) => *count += 1,
+                _ => {
+                    names.push(re);
+                    cuts.push((place, 1));
+                }
+            }
+        }
+        // A verified run has every cut of itself.
+        let parts = self.cut_into(&cuts).unwrap_or_default();
+        names.into_iter().zip(parts).collect()
     }
 
     /// The same run with every body that was sealed to this key opened.

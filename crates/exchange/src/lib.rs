@@ -8,6 +8,7 @@ mod account;
 mod admission;
 mod asker;
 pub mod authorise;
+mod batch;
 mod breaker;
 mod budgets;
 pub mod case;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 pub use asker::{Asked, Progress};
 pub use authorise::Policy;
+pub use batch::{CASES, Line};
 pub use breaker::BreakerState;
 pub use budgets::Limits;
 pub use case::Case;
@@ -183,6 +185,7 @@ pub struct Exchange<N> {
     queue: queue::Bell,
     peers: peers::Peers,
     admission: admission::Admission,
+    posing: tokio::sync::Mutex<()>,
     note_turn: tokio::sync::Mutex<()>,
     fruitless: std::sync::Mutex<HashMap<DivisionCode, Instant>>,
     readings: clock::Readings,
@@ -216,6 +219,7 @@ impl<N: Network> Exchange<N> {
             peers: peers::Peers::default(),
             admission: admission::Admission::new(&policy),
             policy,
+            posing: tokio::sync::Mutex::new(()),
             note_turn: tokio::sync::Mutex::new(()),
             fruitless: std::sync::Mutex::default(),
             readings: clock::Readings::default(),

@@ -1,5 +1,7 @@
 //! The way of a question through a node, from top to bottom, the same for the person at this node and for a neighbour.
 //!
+//! What goes this way is always a batch: of one question where a person waits, of up to 256 where nobody does.
+//!
 //! `accept` → `admission` → `once` → `authorise` → ask neighbours while searching here → verify → log → `account`. No step calls back
 //! into the path. What leaves are only `Verified` runs of others and `Committed` runs of our own.
 
@@ -8,20 +10,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sanku_federation_protocol::body::{Body, RefusalBody, Salt};
+use sanku_federation_protocol::body::{AccountBody, Body, RefusalBody, Salt};
 use sanku_federation_protocol::entry::{Draft, RefusalEntry, Said};
 use sanku_federation_protocol::names::{Outcome, Rule, StatementId};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
-use sanku_federation_protocol::statement::VerifiedRun;
+use sanku_federation_protocol::statement::{LONGEST_RUN, VerifiedRun};
 use sanku_federation_protocol::stream::{HEARTBEAT, write_problem, write_run};
 use sanku_federation_protocol::trace::Trace;
 use sanku_federation_protocol::trust::Trust;
-use sanku_store::{Effect, key_name};
+use sanku_store::{Effect, Part, Urgency, key_name};
 use sanku_values::DivisionCode;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::accept::{self, Accepted, Asking};
+use crate::accept::{self, Accepted, Asking, Question};
 use crate::authorise::{Circumstances, Leave, authorise, words};
 use crate::network::{Hop, Network};
 use crate::once::{Seat, answered, discloses, only_accounts, refused};
@@ -34,6 +36,8 @@ const ONLY_AT_MOST: usize = 1_000;
 const OF_A_QUESTION: usize = 64;
 /// Runs of a response that wait for the reader.
 const WAITING: usize = 64;
+/// The same of a batch, whose runs are full.
+const WAITING_OF_A_BATCH: usize = 4;
 /// How long a reader may take nothing while something waits for it.
 const LISTENING: Duration = Duration::from_secs(10);
 /// A sign of life while nothing else comes.
@@ -63,21 +67,22 @@ impl<N: Network> Exchange<N> {
             .await
             .map_err(|problem| problem.of(self.here()))?;
         let places = self
-            .admit(from, &asked)
+            .admit(from, &asked, hop.budget / 2)
             .await
             .map_err(|problem| problem.of(self.here()))?;
-        let seat = self
-            .seat_at_once(&asked)
+        let seats = self
+            .seats_at_once(&asked)
             .await
             .map_err(|error| error.problem().of(self.here()))?;
-        let (runs, mut said) = mpsc::channel(WAITING);
-        let (lines, response) = mpsc::channel(WAITING);
+        let waiting = if asked.is_batch() { WAITING_OF_A_BATCH } else { WAITING };
+        let (runs, mut said) = mpsc::channel(waiting);
+        let (lines, response) = mpsc::channel(waiting);
         let (start, started) = oneshot::channel();
         let node = Arc::clone(self);
         // A client that goes away cancels what is still asked for it; what was said by then is in the log.
         let answering = async move {
             let _places = places;
-            let work = node.answer(&caller, &asked, seat, &hop, began, runs);
+            let work = node.answer(&caller, &asked, seats, &hop, began, runs);
             tokio::pin!(work);
             let mut done = None;
             let mut start = Some(start);
@@ -108,7 +113,7 @@ impl<N: Network> Exchange<N> {
                 }
             } else {
                 let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                tracing::info!(peer = %from, asker = %asked.asker(), question = %asked.id, milliseconds, "a question was answered");
+                tracing::info!(peer = %from, asker = %asked.asker(), question = %asked.questions[0].id, milliseconds, "a question was answered");
             }
         };
         tokio::spawn(crate::trace::within(trace, answering));
@@ -125,7 +130,7 @@ impl<N: Network> Exchange<N> {
         };
         let first = judged(&self.trust.load());
         let curable = match &first {
-            Ok(asked) => !asked.registry_good,
+            Ok(asked) => asked.questions.iter().any(|question| !question.registry_good),
             Err(problem) => matches!(
                 problem.known(),
                 ProblemKind::BadProof
@@ -147,17 +152,14 @@ impl<N: Network> Exchange<N> {
         self: &Arc<Self>,
         caller: &Caller,
         asked: &Accepted,
-        seat: Option<Seat>,
+        seats: Option<Vec<Seat>>,
         hop: &Hop,
         began: Instant,
         runs: mpsc::Sender<VerifiedRun>,
     ) -> Result<(), ExchangeError> {
         let here = self.here();
-        let Seat {
-            said: said_before,
-            guard,
-        } = match seat {
-            Some(seat) => seat,
+        let seats = match seats {
+            Some(seats) => seats,
             None => self.seat(asked).await?,
         };
         let wanted: BTreeSet<_> = match &hop.only {
@@ -168,195 +170,300 @@ impl<N: Network> Exchange<N> {
                 .collect(),
             None => asked.targets.clone(),
         };
-        let leave = self.leave(asked).await?;
-        let before = account::last(&said_before);
-
-        let onward = if matches!(leave, Leave::Stop(_)) {
-            Vec::new()
-        } else {
-            neighbours::onward(here, asked, &wanted)
-        };
-        if matches!(asked.asking, Asking::Withdrawal(_)) && said_before.is_empty() && !onward.is_empty() {
+        let onward = neighbours::onward(here, asked, &wanted);
+        let mut guards = Vec::new();
+        let mut turns = Vec::new();
+        let leaves = self.leave(asked).await?;
+        for ((question, seat), leave) in asked.questions.iter().zip(seats).zip(leaves) {
+            let stopped = matches!(leave, Leave::Stop(_));
+            turns.push(Turn {
+                question,
+                before: account::last(&seat.said),
+                alone: stopped || onward.is_empty(),
+                searched: stopped || wanted.contains(&here),
+                said: seat.said,
+                leave,
+            });
+            guards.push(seat.guard);
+        }
+        if let [turn] = turns.as_slice()
+            && matches!(turn.question.asking, Asking::Withdrawal(_))
+            && turn.said.is_empty()
+            && !turn.alone
+        {
             // It binds here before anybody behind is waited for.
             let body = account::due(None, Vec::new(), Vec::new(), |_, _| false, hop)?;
-            let draft = account::draft(asked.leaf, &body, self.clock.now())?;
-            self.append(asked, vec![draft], Vec::new()).await?;
+            let draft = account::draft(turn.question.leaf, &body, self.clock.now())?;
+            self.append(asked, turn.question, vec![draft], Vec::new()).await?;
         }
-        let alone = onward.is_empty();
-        let withdrawn = matches!(leave, Leave::Stop(Rule::MandateWithdrawn));
-        let elsewhere = self.ask_neighbours(asked, hop, began, onward, &runs);
-
-        let local = async {
-            let mut drafts = if wanted.contains(&here) || matches!(leave, Leave::Stop(_)) {
-                self.say_here(asked, &leave, &said_before, began + hop.budget).await?
-            } else {
-                Vec::new()
-            };
-            let mut last = account::place(&said_before);
-            if alone {
-                // Nobody was asked: the account stands in the run of the answers.
-                let body = account::due(before.as_ref(), Vec::new(), Vec::new(), |_, _| false, hop)?;
-                let stands = before.as_ref().is_some_and(|before| account::same(before, &body));
-                let sendable = last.is_some_and(|place| !withdrawn || !discloses(&said_before[place]));
-                if !drafts.is_empty() || !stands || !sendable {
-                    drafts.push(account::draft(asked.leaf, &body, self.clock.now())?);
-                    last = None;
-                }
-            } else {
-                last = None;
-            }
-            let said_now = self.say(asked, drafts).await?;
-            // Whoever repeats the question now finds what was said.
-            drop(guard);
-            let once_more = said_before
-                .iter()
-                .enumerate()
-                .filter(|(place, run)| Some(*place) != last && !only_accounts(run) && (!withdrawn || !discloses(run)));
-            let at_last = last.map(|place| &said_before[place]);
-            for run in once_more.map(|(_, run)| run).chain(&said_now).chain(at_last) {
-                self.hand_over(caller, asked, run, &runs).await?;
-            }
-            Ok::<_, ExchangeError>(())
+        // Whoever was stopped is passed on to nobody; the others go on as they stand together.
+        let stretches = if onward.is_empty() {
+            Vec::new()
+        } else {
+            asked.stretches(|place| !turns[place].alone)
         };
+        let to = Listener {
+            caller,
+            asked,
+            runs: &runs,
+        };
+        let elsewhere = self.ask_neighbours(&stretches, hop, began, onward, &runs);
+        let local = self.say_here(&to, &turns, guards, hop, began);
         let (heard, local) = tokio::join!(elsewhere, local);
         local?;
-        if alone {
-            return Ok(());
-        }
+        self.account_for(&to, &turns, heard, hop).await
+    }
 
-        let (observed, rejected) =
-            heard
-                .into_iter()
-                .fold((Vec::new(), Vec::new()), |(mut observed, mut rejected), heard| {
-                    observed.push(heard.observed);
-                    rejected.extend(heard.rejected);
-                    (observed, rejected)
-                });
+    /// What this node itself says, portion by portion, so that a batch of any size is held in bounded memory: answers, refusals,
+    /// or what it said before. Where nobody was asked the account stands in the same run.
+    async fn say_here(
+        &self,
+        to: &Listener<'_>,
+        turns: &[Turn<'_>],
+        guards: Vec<OwnedMutexGuard<()>>,
+        hop: &Hop,
+        began: Instant,
+    ) -> Result<(), ExchangeError> {
+        let asked = to.asked;
+        let mut guards = guards.into_iter();
+        for portion in portions(turns) {
+            let mut parts = Vec::new();
+            let mut at_last = Vec::new();
+            let drafts = self.drafts(asked, portion, began + hop.budget).await?;
+            for (turn, mut drafts) in portion.iter().zip(drafts) {
+                let mut last = account::place(&turn.said);
+                if turn.alone {
+                    // Nobody was asked: the account stands in the run of the answers.
+                    let body = account::due(turn.before.as_ref(), Vec::new(), Vec::new(), |_, _| false, hop)?;
+                    let stands = turn.before.as_ref().is_some_and(|before| account::same(before, &body));
+                    let sendable = last.is_some_and(|place| !turn.withdrawn() || !discloses(&turn.said[place]));
+                    if !drafts.is_empty() || !stands || !sendable {
+                        drafts.push(account::draft(turn.question.leaf, &body, self.clock.now())?);
+                        last = None;
+                    }
+                } else {
+                    last = None;
+                }
+                at_last.push(last);
+                if !drafts.is_empty() {
+                    parts.push(self.part(asked, turn.question, drafts, Vec::new()));
+                }
+            }
+            let said_now = self.say(asked, parts).await?;
+            // Whoever repeats the question now finds what was said.
+            drop(guards.by_ref().take(portion.len()).collect::<Vec<_>>());
+            for (turn, last) in portion.iter().zip(&at_last) {
+                for (place, run) in turn.said.iter().enumerate() {
+                    if Some(place) != *last && !only_accounts(run) && (!turn.withdrawn() || !discloses(run)) {
+                        self.hand_over(to, run).await?;
+                    }
+                }
+            }
+            for run in &said_now {
+                self.hand_over(to, run).await?;
+            }
+            for (turn, last) in portion.iter().zip(at_last) {
+                if let Some(place) = last {
+                    self.hand_over(to, &turn.said[place]).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Accounts of the questions for which neighbours were asked: in runs of many questions, each always last about its question.
+    async fn account_for(
+        &self,
+        to: &Listener<'_>,
+        turns: &[Turn<'_>],
+        heard: Vec<(usize, neighbours::Heard)>,
+        hop: &Hop,
+    ) -> Result<(), ExchangeError> {
+        let (here, asked) = (self.here(), to.asked);
+        let mut observed = vec![Vec::new(); turns.len()];
+        let mut rejected = vec![Vec::new(); turns.len()];
+        for (first, heard) in heard {
+            for (place, (seen, wrong)) in (first..).zip(heard.observed.into_iter().zip(heard.rejected)) {
+                observed[place].push(seen);
+                rejected[place].extend(wrong);
+            }
+        }
         let behind = |node, neighbours: &BTreeSet<_>| {
             asked
                 .tree
                 .next_hop(here, node)
                 .is_some_and(|hop| neighbours.contains(&hop))
         };
-        let body = account::due(before.as_ref(), observed, rejected, behind, hop)?;
-        let stored = account::place(&said_before)
-            .map(|place| &said_before[place])
-            .filter(|run| before.is_some_and(|before| account::same(&before, &body)) && only_accounts(run));
-        let last = match stored {
-            Some(run) => run.clone(),
-            None => {
-                let draft = account::draft(asked.leaf, &body, self.clock.now())?;
-                self.append(asked, vec![draft], Vec::new()).await?
-            }
-        };
-        self.hand_over(caller, asked, &last, &runs).await
-    }
-
-    /// This node's decision about a question. Withdrawals need none: they are the asker's own.
-    pub(crate) async fn leave(&self, asked: &Accepted) -> Result<Leave, ExchangeError> {
-        let Asking::Query(entry, body) = &asked.asking else {
-            return Ok(Leave::Refuse(Rule::Purpose));
-        };
-        let now = self.clock.now();
-        let withdrawn = self.store.is_withdrawn(asked.asker(), entry.mandate_id, now).await?;
-        let known = Circumstances {
-            asked: asked.time,
-            now,
-            withdrawn,
-            registry: asked.registry_good,
-        };
-        Ok(authorise(self.here(), asked.asker(), entry, body, &self.policy, known))
-    }
-
-    /// What is to be said here now: answers, a refusal, or nothing where it was said before.
-    async fn say_here(
-        &self,
-        asked: &Accepted,
-        leave: &Leave,
-        said: &[VerifiedRun],
-        until: Instant,
-    ) -> Result<Vec<Draft>, ExchangeError> {
-        let Asking::Query(entry, body) = &asked.asking else {
-            return Ok(Vec::new());
-        };
-        let now = self.clock.now();
-        match leave {
-            // A second disclosure would be one too many: only what was unavailable is searched again.
-            Leave::Search(_) if answered(said) => Ok(Vec::new()),
-            Leave::Search(permit) => search::search(&self.store, permit, asked.leaf, entry, body, now, until).await,
-            Leave::Refuse(rule) | Leave::Stop(rule) if refused(said, *rule) => Ok(Vec::new()),
-            // What was answered for good stays answered when the question or its mandate runs out later.
-            Leave::Refuse(rule) | Leave::Stop(rule) if *rule != Rule::MandateWithdrawn && answered(said) => {
-                Ok(Vec::new())
-            }
-            Leave::Refuse(rule) | Leave::Stop(rule) => {
-                // A refusal counts double, whether or not the budget has as much.
-                let _ = self.charge(asked);
-                let (zh, en) = words(*rule);
-                let body = RefusalBody {
-                    salt: Salt::generate()?,
-                    zh: zh.to_owned(),
-                    en: en.to_owned(),
+        let mut parts = Vec::new();
+        for ((turn, observed), rejected) in turns
+            .iter()
+            .zip(observed)
+            .zip(rejected)
+            .filter(|((turn, _), _)| !turn.alone)
+        {
+            let before = turn.before.as_ref();
+            let body = account::due(before, observed, rejected, behind, hop)?;
+            let stored = account::place(&turn.said)
+                .map(|place| &turn.said[place])
+                .filter(|run| before.is_some_and(|before| account::same(before, &body)) && only_accounts(run));
+            match stored {
+                Some(run) => self.hand_over(to, run).await?,
+                None => {
+                    let draft = account::draft(turn.question.leaf, &body, self.clock.now())?;
+                    parts.push(self.part(asked, turn.question, vec![draft], Vec::new()));
                 }
-                .line()?;
-                Ok(vec![Draft {
-                    id: StatementId::generate(now),
-                    said: Said::Refusal(RefusalEntry {
-                        re: asked.leaf,
-                        rule: *rule,
-                    }),
-                    body,
-                }])
             }
         }
-    }
-
-    /// Logs what this node says, in runs of at most 256 statements. A withdrawal takes effect with the first.
-    async fn say(&self, asked: &Accepted, drafts: Vec<Draft>) -> Result<Vec<VerifiedRun>, ExchangeError> {
-        let mut runs = Vec::new();
-        let mut drafts = drafts.into_iter().peekable();
-        while drafts.peek().is_some() {
-            let part: Vec<_> = drafts.by_ref().take(256).collect();
-            runs.push(self.append(asked, part, Vec::new()).await?);
+        for run in self.say(asked, parts).await? {
+            self.hand_over(to, &run).await?;
         }
-        Ok(runs)
+        Ok(())
     }
 
-    /// The one place where this node's statements about a question are logged: durable before they leave.
-    pub(crate) async fn append(
+    /// This node's decision about each question. Withdrawals need none: they are the asker's own.
+    pub(crate) async fn leave(&self, asked: &Accepted) -> Result<Vec<Leave>, ExchangeError> {
+        let now = self.clock.now();
+        let mandates: Vec<_> = asked
+            .questions
+            .iter()
+            .filter_map(|question| match &question.asking {
+                Asking::Query(entry, _) => Some(entry.mandate_id),
+                Asking::Withdrawal(_) => None,
+            })
+            .collect();
+        let withdrawn = self.store.withdrawn(asked.asker(), &mandates, now).await?;
+        let leave = |question: &Arc<Question>| {
+            let Asking::Query(entry, body) = &question.asking else {
+                return Leave::Refuse(Rule::Purpose);
+            };
+            let known = Circumstances {
+                asked: question.time,
+                now,
+                withdrawn: withdrawn.contains(&entry.mandate_id),
+                registry: question.registry_good,
+            };
+            authorise(self.here(), asked.asker(), entry, body, &self.policy, known)
+        };
+        Ok(asked.questions.iter().map(leave).collect())
+    }
+
+    /// What is to be said here now about each question: answers, a refusal, or nothing where it was said before.
+    async fn drafts(
         &self,
         asked: &Accepted,
+        turns: &[Turn<'_>],
+        until: Instant,
+    ) -> Result<Vec<Vec<Draft>>, ExchangeError> {
+        let now = self.clock.now();
+        // A second disclosure would be one too many: only what was unavailable is searched again.
+        let leaf = |turn: &&Turn<'_>| turn.searched && !answered(&turn.said);
+        let to_search: Vec<_> = turns.iter().filter(leaf).filter_map(Turn::leaf).collect();
+        let mut found = search::search(&self.store, &to_search, now, until).await?.into_iter();
+        let mut all = Vec::new();
+        for turn in turns {
+            all.push(match (&turn.leave, &turn.question.asking) {
+                (_, Asking::Withdrawal(_)) => Vec::new(),
+                _ if !turn.searched => Vec::new(),
+                (Leave::Search(_), _) if answered(&turn.said) => Vec::new(),
+                (Leave::Search(_), _) => found.next().unwrap_or_default(),
+                (Leave::Refuse(rule) | Leave::Stop(rule), _) if refused(&turn.said, *rule) => Vec::new(),
+                // What was answered for good stays answered when the question or its mandate runs out later.
+                (Leave::Refuse(rule) | Leave::Stop(rule), _)
+                    if *rule != Rule::MandateWithdrawn && answered(&turn.said) =>
+                {
+                    Vec::new()
+                }
+                (Leave::Refuse(rule) | Leave::Stop(rule), _) => {
+                    // A refusal counts double, whether or not the budget has as much.
+                    let _ = self.charge(asked.asker(), turn.question);
+                    let (zh, en) = words(*rule);
+                    let body = RefusalBody {
+                        salt: Salt::generate()?,
+                        zh: zh.to_owned(),
+                        en: en.to_owned(),
+                    }
+                    .line()?;
+                    vec![Draft {
+                        id: StatementId::generate(now),
+                        said: Said::Refusal(RefusalEntry {
+                            re: turn.question.leaf,
+                            rule: *rule,
+                        }),
+                        body,
+                    }]
+                }
+            });
+        }
+        Ok(all)
+    }
+
+    /// Logs what this node says about many questions, in runs of at most 256 statements that are written together.
+    pub(crate) async fn say(&self, asked: &Accepted, parts: Vec<Part>) -> Result<Vec<VerifiedRun>, ExchangeError> {
+        let mut calls: Vec<Vec<Part>> = Vec::new();
+        let mut statements = LONGEST_RUN;
+        for part in parts {
+            statements += part.drafts.len();
+            if statements > LONGEST_RUN {
+                calls.push(Vec::new());
+                statements = part.drafts.len();
+            }
+            if let Some(call) = calls.last_mut() {
+                call.push(part);
+            }
+        }
+        let urgency = if asked.is_batch() {
+            Urgency::Batch
+        } else {
+            Urgency::Person
+        };
+        let said = calls.into_iter().map(|parts| self.store.say(parts, urgency));
+        let said = futures_util::future::try_join_all(said).await?;
+        Ok(said.into_iter().map(|committed| committed.run).collect())
+    }
+
+    /// What is said about one question, as the log takes it. A withdrawal takes effect with the first.
+    pub(crate) fn part(
+        &self,
+        asked: &Accepted,
+        question: &Question,
         drafts: Vec<Draft>,
         mut effects: Vec<Effect>,
-    ) -> Result<VerifiedRun, ExchangeError> {
+    ) -> Part {
         effects.push(Effect::Said {
             origin: asked.origin.clone(),
-            id: asked.id,
-            leaf: Some(asked.leaf),
+            id: question.id,
+            leaf: Some(question.leaf),
             expires: asked.expires,
         });
-        if let Asking::Withdrawal(entry) = &asked.asking {
+        if let Asking::Withdrawal(entry) = &question.asking {
             effects.push(Effect::Withdrawn {
                 asker: asked.asker(),
                 mandate: entry.mandate_id,
                 until: entry.expires,
             });
         }
-        Ok(self
-            .store
-            .append(key_name(&asked.origin, asked.id), drafts, effects)
-            .await?
-            .run)
+        Part {
+            key_name: key_name(&asked.origin, question.id),
+            drafts,
+            effects,
+        }
+    }
+
+    /// Logs what this node says about one question: durable before it leaves.
+    pub(crate) async fn append(
+        &self,
+        asked: &Accepted,
+        question: &Question,
+        drafts: Vec<Draft>,
+        effects: Vec<Effect>,
+    ) -> Result<(), ExchangeError> {
+        let part = self.part(asked, question, drafts, effects);
+        self.say(asked, vec![part]).await.map(drop)
     }
 
     /// Sends a run of our own: sealed to the asker unless the caller is the asker itself.
-    async fn hand_over(
-        &self,
-        caller: &Caller,
-        asked: &Accepted,
-        run: &VerifiedRun,
-        runs: &mpsc::Sender<VerifiedRun>,
-    ) -> Result<(), ExchangeError> {
+    async fn hand_over(&self, to: &Listener<'_>, run: &VerifiedRun) -> Result<(), ExchangeError> {
+        let Listener { caller, asked, runs } = to;
         let to_asker = match caller {
             Caller::Socket => true,
             Caller::Peer(peer) => *peer == asked.asker(),
@@ -376,21 +483,21 @@ impl<N: Network> Exchange<N> {
         Ok(())
     }
 
-    /// Asks every neighbour behind which targets lie, all at once.
+    /// Asks every neighbour behind which targets lie, all at once. What came of each stretch is given with the place of its first question.
     async fn ask_neighbours(
         self: &Arc<Self>,
-        asked: &Accepted,
+        stretches: &[(usize, Accepted)],
         hop: &Hop,
         began: Instant,
         onward: Vec<(DivisionCode, BTreeSet<DivisionCode>)>,
         runs: &mpsc::Sender<VerifiedRun>,
-    ) -> Vec<neighbours::Heard> {
+    ) -> Vec<(usize, neighbours::Heard)> {
         let trust = self.trust.load_full();
         let places = Slots::of(OF_A_QUESTION);
         // Whoever fared badly last time is asked last: should there be more neighbours than places, the others do not wait for it.
         let mut onward = onward;
         onward.sort_by_key(|(neighbour, _)| self.fared_badly(*neighbour));
-        let at_once = if asked.is_batch() {
+        let at_once = if stretches.iter().any(|(_, asked)| asked.is_batch()) {
             OF_A_QUESTION / 2
         } else {
             OF_A_QUESTION
@@ -398,12 +505,16 @@ impl<N: Network> Exchange<N> {
         let rounds = u32::try_from(onward.len().div_ceil(at_once)).unwrap_or(u32::MAX);
         let left = hop.budget.saturating_sub(began.elapsed());
         let share = neighbours::SILENCE.min(left / rounds.max(1));
-        let asks = onward.into_iter().map(|(neighbour, behind)| {
+        let each = onward.into_iter().flat_map(|(neighbour, behind)| {
+            let stretches = stretches.iter();
+            stretches.map(move |(first, asked)| (neighbour, behind.clone(), *first, asked))
+        });
+        let asks = each.map(|(neighbour, behind, first, asked)| {
             let (trust, places) = (Arc::clone(&trust), &places);
             async move {
                 let Some(hop) = neighbours::left(hop, began) else {
                     let late = neighbours::not_asked(neighbour, Outcome::Late, self.clock.now());
-                    return neighbours::Heard::nothing(late);
+                    return (first, neighbours::Heard::nothing(late, asked.questions.len()));
                 };
                 // More codes than a request may name: then all are asked, and who answered before repeats it.
                 let only = hop.only.as_ref().filter(|_| behind.len() <= ONLY_AT_MOST);
@@ -423,7 +534,9 @@ impl<N: Network> Exchange<N> {
                     asked,
                 };
                 let heard = neighbours::ask(way, neighbour, behind, hop, runs.clone()).await;
-                self.observe(&heard.observed);
+                if let Some(observed) = heard.observed.last() {
+                    self.observe(observed);
+                }
                 if let Some(what) = heard.fault {
                     self.misbehaved(neighbour, what);
                 }
@@ -433,9 +546,66 @@ impl<N: Network> Exchange<N> {
                     let node = Arc::clone(self);
                     tokio::spawn(async move { node.pull_notes(neighbour).await });
                 }
-                heard
+                (first, heard)
             }
         });
         futures_util::future::join_all(asks).await
     }
+}
+
+/// Who hears what comes of what was accepted.
+struct Listener<'a> {
+    caller: &'a Caller,
+    asked: &'a Accepted,
+    runs: &'a mpsc::Sender<VerifiedRun>,
+}
+
+/// One question's turn here.
+struct Turn<'a> {
+    question: &'a Question,
+    /// What was said before.
+    said: Vec<VerifiedRun>,
+    leave: Leave,
+    /// The account that was given before.
+    before: Option<AccountBody>,
+    /// No neighbour is asked.
+    alone: bool,
+    /// This node is asked itself, or stops it.
+    searched: bool,
+}
+
+impl Turn<'_> {
+    const fn withdrawn(&self) -> bool {
+        matches!(self.leave, Leave::Stop(Rule::MandateWithdrawn))
+    }
+
+    fn leaf(&self) -> Option<search::Leaf<'_>> {
+        match (&self.leave, &self.question.asking) {
+            (Leave::Search(permit), Asking::Query(entry, body)) => Some(search::Leaf {
+                permit,
+                leaf: self.question.leaf,
+                entry,
+                body,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// Questions that are searched and said together: one run's worth of statements, one question at least.
+fn portions<'a, 'b>(turns: &'a [Turn<'b>]) -> Vec<&'a [Turn<'b>]> {
+    let mut portions = Vec::new();
+    let mut rest = turns;
+    while !rest.is_empty() {
+        let mut statements = 0;
+        let fit = rest.iter().take_while(|turn| {
+            statements += turn.question.subjects() + 1;
+            statements <= LONGEST_RUN
+        });
+        let count = fit.count().max(1);
+        let (portion, others) = rest.split_at(count);
+        portions.push(portion);
+        rest = others;
+    }
+    portions
 }

@@ -5,7 +5,7 @@ use sanku_catalogue::CategoryId;
 use sanku_federation_protocol::body::{AnswerBody, Body, CategoryAnswer, QueryBody, Record, Salt, Searched, Subject};
 use sanku_federation_protocol::entry::{AnswerEntry, Draft, QueryEntry, Said};
 use sanku_federation_protocol::names::{StatementId, Status, Word};
-use sanku_store::{Store, StoreError, StoredImport, StoredRecord};
+use sanku_store::{Found, Store, StoreError, StoredImport, StoredRecord};
 use sanku_tlog::Hash;
 use sanku_values::{Date, Time};
 use tokio::time::Instant;
@@ -16,66 +16,107 @@ use crate::authorise::Permit;
 /// Most bytes of records in one answer: its body stays below its limit.
 const HEAVIEST: usize = 3 << 20;
 
-/// Searches for every subject of a question. What the database has not given by `until` is `unavailable`, never nothing.
+/// A question that is searched, with the leave to.
+pub(crate) struct Leaf<'a> {
+    pub(crate) permit: &'a Permit,
+    pub(crate) leaf: Hash,
+    pub(crate) entry: &'a QueryEntry,
+    pub(crate) body: &'a QueryBody,
+}
+
+/// Searches for every subject of these questions with one query, whoever they are about; gives each question's answers. What the
+/// database has not given by `until` is `unavailable`, never nothing.
 pub(crate) async fn search(
     store: &Store,
-    _leave: &Permit,
-    leaf: Hash,
-    entry: &QueryEntry,
-    body: &QueryBody,
+    questions: &[Leaf<'_>],
     now: Time,
     until: Instant,
-) -> Result<Vec<Draft>, ExchangeError> {
+) -> Result<Vec<Vec<Draft>>, ExchangeError> {
+    if questions.is_empty() {
+        return Ok(Vec::new());
+    }
     let imports = in_time(until, store.imports()).await;
-    let mut drafts = Vec::new();
-    for (index, subject) in (0..).zip(&body.subjects) {
-        let mut weight = 0;
-        let found = match &imports {
-            Ok(imports) => in_time(until, store.find(&subject.number, &entry.categories))
-                .await
-                .map(|found| (imports, found)),
-            Err(why) => Err(*why),
-        };
-        let mut categories = Vec::new();
-        for category in &entry.categories {
-            categories.push(match &found {
-                Ok((imports, found)) => {
-                    let current = found.current();
-                    let records = current.into_iter().filter(|record| record.category == *category);
-                    if found.corrupt.contains(category) {
-                        unavailable(category, "corrupt")
-                    } else {
-                        answer(category, subject, imports, records, &mut weight, now)
-                    }
-                }
-                Err(why) => unavailable(category, why),
-            });
+    let people: Vec<_> = questions
+        .iter()
+        .flat_map(|question| {
+            let subjects = question.body.subjects.iter();
+            subjects.map(|subject| (&subject.number, question.entry.categories.as_slice()))
+        })
+        .collect();
+    let found = match &imports {
+        Ok(_) => in_time(until, store.find_all(&people)).await,
+        Err(why) => Err(*why),
+    };
+    let mut found = match found {
+        Ok(found) => found
+            .into_iter()
+            .map(|found| found.map_err(|error| why(&error)))
+            .collect(),
+        Err(why) => people.iter().map(|_| Err(why)).collect::<Vec<_>>(),
+    }
+    .into_iter();
+    let imports = imports.unwrap_or_default();
+    let mut all = Vec::new();
+    for question in questions {
+        let mut drafts = Vec::new();
+        for (index, subject) in (0..).zip(&question.body.subjects) {
+            let found = found.next().unwrap_or(Err("database"));
+            drafts.push(of_subject(question, index, subject, &imports, &found, now)?);
         }
-        let body = AnswerBody {
-            salt: Salt::generate()?,
-            categories,
-        }
-        .line()?;
-        drafts.push(Draft {
-            id: StatementId::generate(now),
-            said: Said::Answer(AnswerEntry {
-                re: leaf,
-                subject: index,
-            }),
-            body,
+        all.push(drafts);
+    }
+    Ok(all)
+}
+
+/// The answer about one subject.
+fn of_subject(
+    question: &Leaf<'_>,
+    index: u32,
+    subject: &Subject,
+    imports: &[StoredImport],
+    found: &Result<Found, &'static str>,
+    now: Time,
+) -> Result<Draft, ExchangeError> {
+    let _leave = question.permit;
+    let mut weight = 0;
+    let mut categories = Vec::new();
+    for category in &question.entry.categories {
+        categories.push(match found {
+            Ok(found) if found.corrupt.contains(category) => unavailable(category, "corrupt"),
+            Ok(found) => {
+                let current = found.current();
+                let records = current.into_iter().filter(|record| record.category == *category);
+                answer(category, subject, imports, records, &mut weight, now)
+            }
+            Err(why) => unavailable(category, why),
         });
     }
-    Ok(drafts)
+    let body = AnswerBody {
+        salt: Salt::generate()?,
+        categories,
+    }
+    .line()?;
+    Ok(Draft {
+        id: StatementId::generate(now),
+        said: Said::Answer(AnswerEntry {
+            re: question.leaf,
+            subject: index,
+        }),
+        body,
+    })
+}
+
+/// A stable word for a database's failure.
+fn why(error: &StoreError) -> &'static str {
+    tracing::error!(%error, "the records cannot be searched");
+    "database"
 }
 
 /// What the database gives in time, or a stable word for why not.
 async fn in_time<T>(until: Instant, reading: impl Future<Output = Result<T, StoreError>>) -> Result<T, &'static str> {
     match tokio::time::timeout_at(until, reading).await {
         Ok(Ok(read)) => Ok(read),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "the records cannot be searched");
-            Err("database")
-        }
+        Ok(Err(error)) => Err(why(&error)),
         Err(_) => Err("late"),
     }
 }

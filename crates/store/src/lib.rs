@@ -33,7 +33,7 @@ use sanku_federation_protocol::names::Origin;
 use sanku_tlog::{Checkpoint, SigningKey, VerifierKey, empty_root};
 use sanku_values::Clock;
 pub use sealing::StorageKeys;
-pub use sequencer::{Committed, Effect};
+pub use sequencer::{Committed, Effect, Part, Urgency};
 pub use standing::Standing;
 
 use crate::database::{Database, on};
@@ -122,6 +122,7 @@ pub struct Store {
     origin: Origin,
     verifier: VerifierKey,
     jobs: tokio::sync::mpsc::Sender<sequencer::Job>,
+    batches: tokio::sync::mpsc::Sender<sequencer::Job>,
     tiles: Arc<tiles::Tiles>,
     /// This process among those that share the database.
     process: Arc<str>,
@@ -173,13 +174,15 @@ impl Store {
         on!(&database, pool => sqlx::query("INSERT INTO head (one, number, size, time, checkpoint) VALUES (1, $1, 0, 0, $2) ON CONFLICT DO NOTHING").bind(i64::from(origin.number)).bind(empty.to_string()).execute(pool).await.map(drop))?;
         let ground = Arc::new(ground::Ground::of(url));
         let process: Arc<str> = format!("{:032x}", fastrand::u128(..)).into();
-        let (jobs, receiver) = tokio::sync::mpsc::channel(1024);
+        let (jobs, persons) = tokio::sync::mpsc::channel(1024);
+        let (batches, of_batches) = tokio::sync::mpsc::channel(16);
         let store = Self {
             database: database.clone(),
             keys: keys.clone(),
             origin: origin.clone(),
             verifier,
             jobs,
+            batches,
             tiles: Arc::default(),
             process: Arc::clone(&process),
             held: Arc::default(),
@@ -199,7 +202,7 @@ impl Store {
                 process,
                 ground,
             }
-            .run(receiver),
+            .run(persons, of_batches),
         );
         Ok(store)
     }

@@ -1,6 +1,5 @@
 //! Records: imports in one commit, search by blind index, every row bound to its place.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use sanku_catalogue::{Catalogue, CategoryId, Fields, UnjudgedFields};
@@ -8,11 +7,11 @@ use sanku_federation_protocol::entry::Draft;
 use sanku_tlog::Hash;
 use sanku_values::{Date, IdentityNumber, PersonName};
 use serde::{Deserialize, Serialize};
-use sqlx::Row;
+use sqlx::{QueryBuilder, Row};
 
 use crate::database::on;
 use crate::sealing::DataKey;
-use crate::sequencer::Effect;
+use crate::sequencer::{Effect, ROWS};
 use crate::{Store, StoreError};
 
 /// One row that goes in.
@@ -186,18 +185,55 @@ impl Store {
 
     /// Every row about a person in these categories.
     pub async fn find(&self, number: &IdentityNumber, categories: &[CategoryId]) -> Result<Found, StoreError> {
-        let subject = self.keys.blind(number);
-        // One query: what hangs on a person's rows is found by key, however many imports there are.
-        let rows: Result<Vec<FoundRow>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT r.import, r.row, r.sealed, i.category, i.source, i.as_of, k.wrapped FROM records r \
-             LEFT JOIN imports i ON i.number = r.import LEFT JOIN keys k ON k.name = 'import ' || CAST(r.import AS TEXT) \
-             WHERE r.subject = $1 ORDER BY i.as_of DESC, r.import DESC, r.row")
-            .bind(subject.clone()).fetch_all(pool).await?.iter().map(|row| Ok(FoundRow {
-                import: row.try_get(0)?, ordinal: row.try_get(1)?, sealed: row.try_get(2)?, category: row.try_get(3)?,
-                source: row.try_get(4)?, as_of: row.try_get(5)?, wrapped: row.try_get(6)?,
-            })).collect());
-        let mut found = Found::default();
+        let mut found = self.find_all(&[(number, categories)]).await?;
+        found.pop().unwrap_or_else(|| Ok(Found::default()))
+    }
+
+    /// Every row about each of these people, each in categories of their own: one query for many people.
+    pub async fn find_all(
+        &self,
+        people: &[(&IdentityNumber, &[CategoryId])],
+    ) -> Result<Vec<Result<Found, StoreError>>, StoreError> {
+        let subjects: Vec<_> = people.iter().map(|(number, _)| self.keys.blind(number)).collect();
+        let mut rows: HashMap<Vec<u8>, Vec<FoundRow>> = HashMap::new();
+        for chunk in subjects.chunks(ROWS) {
+            // What hangs on a person's rows is found by key, however many imports there are.
+            on!(&self.database, pool => {
+                let mut select = QueryBuilder::new("SELECT r.subject, r.import, r.row, r.sealed, i.category, i.source, i.as_of, k.wrapped FROM records r \
+                     LEFT JOIN imports i ON i.number = r.import LEFT JOIN keys k ON k.name = 'import ' || CAST(r.import AS TEXT) \
+                     WHERE r.subject IN (");
+                let mut list = select.separated(", ");
+                for subject in chunk {
+                    list.push_bind(subject.clone());
+                }
+                select.push(") ORDER BY i.as_of DESC, r.import DESC, r.row");
+                for row in select.build().fetch_all(pool).await? {
+                    rows.entry(row.try_get(0)?).or_default().push(FoundRow {
+                        import: row.try_get(1)?, ordinal: row.try_get(2)?, sealed: row.try_get(3)?, category: row.try_get(4)?,
+                        source: row.try_get(5)?, as_of: row.try_get(6)?, wrapped: row.try_get(7)?,
+                    });
+                }
+            });
+        }
         let mut keys = HashMap::new();
-        for row in rows? {
+        let of_each = people.iter().zip(&subjects).map(|((number, categories), subject)| {
+            let rows = rows.get(subject).map(Vec::as_slice).unwrap_or_default();
+            self.read(rows, &mut keys, subject, number, categories)
+        });
+        Ok(of_each.collect())
+    }
+
+    /// Opens and judges the rows about one person. `keys` are those of imports that were unwrapped already.
+    fn read(
+        &self,
+        rows: &[FoundRow],
+        keys: &mut HashMap<i64, Option<DataKey>>,
+        subject: &[u8],
+        number: &IdentityNumber,
+        categories: &[CategoryId],
+    ) -> Result<Found, StoreError> {
+        let mut found = Found::default();
+        for row in rows {
             // Without its import nobody can say which category is missing something.
             let category: CategoryId = row
                 .category
@@ -207,16 +243,16 @@ impl Store {
             if !categories.contains(&category) {
                 continue;
             }
-            if let Entry::Vacant(place) = keys.entry(row.import) {
+            let key = keys.entry(row.import).or_insert_with(|| {
                 let name = format!("import {}", row.import);
-                place.insert(
-                    row.wrapped
-                        .as_ref()
-                        .and_then(|wrapped| self.keys.unwrap(&name, wrapped).ok()),
-                );
-            }
-            let key = keys.get(&row.import).and_then(Option::as_ref);
-            match key.and_then(|key| opened(&row, key, &subject, &category, number)) {
+                row.wrapped
+                    .as_ref()
+                    .and_then(|wrapped| self.keys.unwrap(&name, wrapped).ok())
+            });
+            match key
+                .as_ref()
+                .and_then(|key| opened(row, key, subject, &category, number))
+            {
                 Some(record) => found.records.push(record),
                 None => {
                     tracing::error!(

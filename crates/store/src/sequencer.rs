@@ -2,7 +2,7 @@
 //!
 //! Whoever says something hands in drafts; entries, bodies and the effects they record commit in one transaction, then the
 //! checkpoint is signed, then the caller may send. While one group is written, the next gathers.
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,24 +19,26 @@ use crate::ground::{Ground, IsOf, broken};
 use crate::log::{OwnKey, frontier_nodes, hash_of_row, held, node_of, place, place_of};
 use crate::queue::AskedKind;
 use crate::records::ImportRows;
-use crate::sealing::StorageKeys;
+use crate::sealing::{DataKey, StorageKeys};
 use crate::{Store, StoreError};
 
-/// Most jobs that are written together.
+/// Most calls that are written together.
 const GROUP: usize = 64;
+/// Statements of batches that are written together: whoever waits for the next group does not wait long.
+const OF_BATCHES: usize = 512;
 /// Rows of one INSERT, below the databases' limits on parameters.
 pub(crate) const ROWS: usize = 1000;
 
 /// What commits together with the statements of one call.
 #[derive(Debug)]
 pub enum Effect {
-    /// These statements are said about this question, whose own entry has this leaf hash; remembered until it expires.
+    /// The statements of this part are said about this question, whose own entry has this leaf hash; remembered until it expires.
     Said {
         /// The asker's log.
         origin: Origin,
         /// The question's id.
         id: StatementId,
-        /// The question's leaf hash; nothing if the drafts hold the question itself.
+        /// The question's leaf hash; nothing if the part holds the question itself.
         leaf: Option<Hash>,
         /// Until when it is remembered.
         expires: Time,
@@ -71,6 +73,8 @@ pub enum Effect {
         expires: Time,
         /// Until then this process asks it.
         leased: Time,
+        /// The line of a batch's file that it comes from: one line is one question until it expires.
+        line: Option<Hash>,
     },
     /// What was asked is asked again then, or came to its end.
     AskAgain {
@@ -83,6 +87,24 @@ pub enum Effect {
     Import(Box<ImportRows>),
 }
 
+impl Effect {
+    /// The line of a batch's file.
+    const fn line(&self) -> Option<Hash> {
+        match self {
+            Self::Asked { line, .. } => *line,
+            _ => None,
+        }
+    }
+
+    /// The question that something is said about, as its row is named.
+    fn question(&self) -> Option<(String, String)> {
+        match self {
+            Self::Said { origin, id, .. } => Some((origin.to_string(), id.to_string())),
+            _ => None,
+        }
+    }
+}
+
 /// Statements that are durable, with the proof that they stand in this node's log. Only the sequencer makes one.
 #[derive(Clone, Debug)]
 pub struct Committed {
@@ -90,11 +112,39 @@ pub struct Committed {
     pub run: VerifiedRun,
 }
 
+/// What one call says about one thing: the statements, the name of the key that seals their bodies, what commits with them.
+#[derive(Debug)]
+pub struct Part {
+    /// Names the key that seals the bodies.
+    pub key_name: String,
+    /// What is said.
+    pub drafts: Vec<Draft>,
+    /// What commits together with it.
+    pub effects: Vec<Effect>,
+}
+
+/// Whether somebody waits for what is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// A person: goes first.
+    Person,
+    /// A batch.
+    Batch,
+}
+
 pub(crate) struct Job {
-    pub(crate) drafts: Vec<Draft>,
-    pub(crate) key_name: String,
-    pub(crate) effects: Vec<Effect>,
+    pub(crate) parts: Vec<Part>,
     pub(crate) reply: oneshot::Sender<Result<Committed, StoreError>>,
+}
+
+impl Job {
+    fn statements(&self) -> usize {
+        self.parts.iter().map(|part| part.drafts.len()).sum()
+    }
+
+    fn effects(&self) -> impl Iterator<Item = &Effect> {
+        self.parts.iter().flat_map(|part| &part.effects)
+    }
 }
 
 /// What the sequencer knows of the log's right edge between groups; lost with a group that was not written.
@@ -154,20 +204,34 @@ pub(crate) struct Sequencer {
 }
 
 impl Sequencer {
-    pub(crate) async fn run(self, mut jobs: mpsc::Receiver<Job>) {
+    /// Writes what comes in: persons' calls first, of batches a bounded number of statements at a time.
+    pub(crate) async fn run(self, mut persons: mpsc::Receiver<Job>, mut batches: mpsc::Receiver<Job>) {
         let mut edge = None;
         let mut group_before = 0;
-        while let Some(first) = jobs.recv().await {
+        loop {
+            let first = tokio::select! {
+                biased;
+                job = persons.recv() => job,
+                job = batches.recv() => job,
+            };
+            let Some(first) = first else { return };
             if group_before >= 6 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             let mut group = vec![first];
             while group.len() < GROUP
-                && let Ok(job) = jobs.try_recv()
+                && let Ok(job) = persons.try_recv()
             {
                 group.push(job);
             }
             group_before = group.len();
+            let mut statements: usize = group.iter().map(Job::statements).sum();
+            while statements < OF_BATCHES
+                && let Ok(job) = batches.try_recv()
+            {
+                statements += job.statements();
+                group.push(job);
+            }
             edge = self.write(edge, group).await;
         }
     }
@@ -245,130 +309,243 @@ impl Sequencer {
             };
 
             let now = self.clock.now().max(edge.time);
+            let mut questions: BTreeMap<(String, String), Vec<u8>> = BTreeMap::new();
+            let mut keys: HashMap<String, DataKey> = HashMap::new();
+            let mut digests: HashMap<Hash, u64> = HashMap::new();
+            // What the group needs to know is read for all of it at once: one query for many questions and keys.
+            let mut asked: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for (origin, id) in group.iter().flat_map(Job::effects).filter_map(Effect::question) {
+                asked.entry(origin).or_default().push(id);
+            }
+            for (origin, ids) in asked {
+                for chunk in ids.chunks(ROWS) {
+                    let mut select = QueryBuilder::new("SELECT id, leaf FROM questions WHERE origin = ");
+                    let mut list = select.push_bind(origin.clone()).push(" AND id IN (").separated(", ");
+                    for id in chunk {
+                        list.push_bind(id.clone());
+                    }
+                    select.push(")");
+                    for row in select.build().fetch_all(&mut *tx).await? {
+                        questions.insert((origin.clone(), row.try_get(0)?), row.try_get(1)?);
+                    }
+                }
+            }
+            let mut names: Vec<&str> = group.iter().flat_map(|job| &job.parts).map(|part| part.key_name.as_str()).collect();
+            names.sort_unstable();
+            names.dedup();
+            for chunk in names.chunks(ROWS) {
+                let mut select = QueryBuilder::new("SELECT name, wrapped FROM keys WHERE name IN (");
+                let mut list = select.separated(", ");
+                for name in chunk {
+                    list.push_bind((*name).to_owned());
+                }
+                select.push(")");
+                for row in select.build().fetch_all(&mut *tx).await? {
+                    let name: String = row.try_get(0)?;
+                    let key = self.keys.unwrap(&name, &row.try_get::<Vec<u8>, _>(1)?)?;
+                    keys.insert(name, key);
+                }
+            }
+            let mut lines: HashSet<Vec<u8>> = HashSet::new();
+            let of_files: Vec<_> = group.iter().flat_map(Job::effects).filter_map(Effect::line).collect();
+            for chunk in of_files.chunks(ROWS) {
+                let mut select = QueryBuilder::new("SELECT line FROM asked WHERE origin = ");
+                let mut list = select.push_bind(self.origin.to_string()).push(" AND expires > ").push_bind(now.millis()).push(" AND line IN (").separated(", ");
+                for line in chunk {
+                    list.push_bind(line.bytes().to_vec());
+                }
+                select.push(")");
+                for row in select.build().fetch_all(&mut *tx).await? {
+                    lines.insert(row.try_get(0)?);
+                }
+            }
+            for effect in group.iter().flat_map(Job::effects) {
+                if let Effect::Import(import) = effect {
+                    let row = sqlx::query("SELECT number FROM imports WHERE digest = $1").bind(import.digest.bytes().to_vec()).fetch_optional(&mut *tx).await?;
+                    if let Some(row) = row {
+                        digests.insert(import.digest, row.try_get::<i64, _>(0)?.unsigned_abs());
+                    }
+                }
+            }
+
             let mut made = HashMap::new();
             let mut roots = Vec::new();
             let mut rows = Vec::new();
+            let mut fresh_keys = Vec::new();
+            let (mut new_questions, mut said, mut received, mut queued) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            let mut later = Vec::new();
             let mut results = Vec::new();
-            for Job { drafts, key_name, effects, .. } in group {
+            for job in group {
                 let first = edge.frontier.size();
                 // A file that is in already has one effect: this call appends nothing.
-                let mut known = None;
-                let mut different = false;
-                for effect in effects {
-                    if let Effect::Said { origin, id, leaf: Some(leaf), .. } = effect {
-                        // Another process may have taken the id since the caller looked.
-                        let row = sqlx::query("SELECT leaf FROM questions WHERE origin = $1 AND id = $2").bind(origin.to_string()).bind(id.to_string()).fetch_optional(&mut *tx).await?;
-                        different |= row.map(|row| row.try_get::<Vec<u8>, _>(0)).transpose()?.is_some_and(|stored| stored != leaf.bytes());
-                    }
-                    if let Effect::Import(import) = effect {
-                        let row = sqlx::query("SELECT number FROM imports WHERE digest = $1").bind(import.digest.bytes().to_vec()).fetch_optional(&mut *tx).await?;
-                        if let Some(row) = row {
-                            known = Some(row.try_get::<i64, _>(0)?.unsigned_abs());
-                        }
-                    }
-                }
+                let known = job.effects().find_map(|effect| match effect {
+                    Effect::Import(import) => digests.get(&import.digest).copied(),
+                    _ => None,
+                });
                 if let Some(number) = known {
                     results.push(Err(StoreError::AlreadyImported { number }));
                     continue;
                 }
+                // Another process may have taken the id, or a line of the same file, since the caller looked.
+                let taken = job.effects().filter_map(Effect::line).any(|line| !lines.insert(line.bytes().to_vec()));
+                let different = taken || job.effects().any(|effect| match (effect, effect.question()) {
+                    (Effect::Said { leaf: Some(leaf), .. }, Some(name)) => questions.get(&name).is_some_and(|stored| stored != leaf.bytes()),
+                    _ => false,
+                });
                 if different {
                     results.push(Err(StoreError::Different));
                     continue;
                 }
-                let key = {
-                    let row = sqlx::query("SELECT wrapped FROM keys WHERE name = $1").bind(key_name).fetch_optional(&mut *tx).await?;
-                    match row {
-                        Some(row) => self.keys.unwrap(key_name, &row.try_get::<Vec<u8>, _>(0)?)?,
-                        None => {
-                            let (key, wrapped) = self.keys.fresh(key_name)?;
-                            sqlx::query("INSERT INTO keys (name, wrapped) VALUES ($1, $2)").bind(key_name).bind(wrapped).execute(&mut *tx).await?;
-                            key
-                        }
-                    }
-                };
                 let peaks = frontier_nodes(first);
                 for ((level, index), hash) in peaks.into_iter().zip(edge.frontier.peaks()) {
                     made.insert((level, index), *hash);
                 }
-                let mut leaf_of_first = None;
                 let mut statements = Vec::new();
-                for draft in drafts {
-                    let index = edge.frontier.size();
-                    let (line, leaf) = draft.entry(&self.origin, now);
-                    leaf_of_first.get_or_insert(leaf);
-                    edge.frontier.push(leaf, |level, index, hash| {
-                        made.insert((level, index), hash);
-                        if level > 0 && level % 8 == 0 {
-                            roots.push((i64::from(level / 8), index.cast_signed(), hash));
+                for Part { drafts, key_name, effects } in &job.parts {
+                    let key = match keys.get(key_name) {
+                        Some(key) => key.clone(),
+                        None => {
+                            let (key, wrapped) = self.keys.fresh(key_name)?;
+                            fresh_keys.push((key_name.clone(), wrapped));
+                            keys.insert(key_name.clone(), key.clone());
+                            key
                         }
-                    });
-                    let sealed = key.seal(place(number, index, leaf).as_bytes(), &draft.body)?;
-                    rows.push((index.cast_signed(), line.clone(), sealed, key_name.clone()));
-                    statements.push(Statement::parse(&line, BodyPart::Open(Arc::clone(&draft.body))).map_err(|error| StoreError::Draft(error.to_string()))?);
-                }
-                for effect in effects {
-                    match effect {
-                        Effect::Said { origin, id, leaf, expires } => {
-                            let leaf = (*leaf).or(leaf_of_first).ok_or(StoreError::Draft("a question without statements".to_owned()))?;
-                            sqlx::query("INSERT INTO questions (origin, id, leaf, expires) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
-                                .bind(origin.to_string()).bind(id.to_string()).bind(leaf.bytes().to_vec()).bind(expires.millis()).execute(&mut *tx).await?;
-                            if !drafts.is_empty() {
-                                sqlx::query("INSERT INTO said (origin, id, number, first, count) VALUES ($1, $2, $3, $4, $5)")
-                                    .bind(origin.to_string()).bind(id.to_string()).bind(number).bind(first.cast_signed()).bind(i64::try_from(drafts.len()).unwrap_or(0)).execute(&mut *tx).await?;
+                    };
+                    let first = edge.frontier.size();
+                    let mut leaf_of_first = None;
+                    for draft in drafts {
+                        let index = edge.frontier.size();
+                        let (line, leaf) = draft.entry(&self.origin, now);
+                        leaf_of_first.get_or_insert(leaf);
+                        edge.frontier.push(leaf, |level, index, hash| {
+                            made.insert((level, index), hash);
+                            if level > 0 && level % 8 == 0 {
+                                roots.push((i64::from(level / 8), index.cast_signed(), hash));
                             }
-                        }
-                        Effect::Received { origin, id, run } => {
-                            let wire = sanku_federation_protocol::stream::write_run(run);
-                            // A run that was cut short once may come whole later: both have a place.
-                            let count = i64::try_from(run.statements.len()).unwrap_or(i64::MAX);
-                            let sealed = key.seal(format!("received {origin} {id} {} {} {count}", run.origin, run.first).as_bytes(), wire.as_bytes())?;
-                            sqlx::query("INSERT INTO received (origin, id, log, first, count, wire) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING")
-                                .bind(origin.to_string()).bind(id.to_string()).bind(run.origin.to_string()).bind(run.first.cast_signed()).bind(count).bind(sealed).execute(&mut *tx).await?;
-                        }
-                        Effect::Withdrawn { asker, mandate, until } => {
-                            sqlx::query("INSERT INTO withdrawals (asker, mandate, until) VALUES ($1, $2, $3) ON CONFLICT (asker, mandate) DO UPDATE SET until = excluded.until WHERE excluded.until > withdrawals.until")
-                                .bind(i64::from(asker.number())).bind(mandate.to_string()).bind(until.millis()).execute(&mut *tx).await?;
-                            if *asker == self.origin.node {
-                                sqlx::query("UPDATE asked SET due = NULL WHERE mandate = $1 AND kind = 'query'").bind(mandate.to_string()).execute(&mut *tx).await?;
-                            }
-                        }
-                        Effect::Asked { id, kind, mandate, expires, leased } => {
-                            sqlx::query("INSERT INTO asked (origin, id, kind, mandate, expires, attempt, due, holder, leased) VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8)")
-                                .bind(self.origin.to_string()).bind(id.to_string()).bind(kind.as_str()).bind(mandate.to_string()).bind(expires.millis())
-                                .bind(now.millis()).bind(&*self.process).bind(leased.millis()).execute(&mut *tx).await?;
-                        }
-                        Effect::AskAgain { id, due } => {
-                            sqlx::query("UPDATE asked SET due = $1, leased = 0 WHERE origin = $2 AND id = $3")
-                                .bind(due.map(Time::millis)).bind(self.origin.to_string()).bind(id.to_string()).execute(&mut *tx).await?;
-                        }
-                        Effect::Import(import) => {
-                            let next: i64 = sqlx::query("SELECT COALESCE(MAX(number), 0) + 1 FROM imports").fetch_one(&mut *tx).await?.try_get(0)?;
-                            let key_name = format!("import {next}");
-                            let (key, wrapped) = self.keys.fresh(&key_name)?;
-                            let as_of = import.as_of.to_string();
-                            sqlx::query("INSERT INTO keys (name, wrapped) VALUES ($1, $2)").bind(&key_name).bind(wrapped).execute(&mut *tx).await?;
-                            let file = key.seal(format!("imports {next}").as_bytes(), import.file.as_bytes())?;
-                            sqlx::query("INSERT INTO imports (number, category, source, as_of, digest, accepted, file) VALUES ($1, $2, $3, $4, $5, $6, $7)")
-                                .bind(next).bind(import.category.as_str()).bind(&import.source).bind(&as_of).bind(import.digest.bytes().to_vec())
-                                .bind(i64::try_from(import.rows.len()).unwrap_or(0)).bind(file).execute(&mut *tx).await?;
-                            for chunk in import.rows.chunks(ROWS) {
-                                let mut sealed = Vec::with_capacity(chunk.len());
-                                for row in chunk {
-                                    let subject = self.keys.blind(&row.number);
-                                    let plain = serde_json::to_vec(row).map_err(|_| StoreError::Draft("a record that cannot be written".to_owned()))?;
-                                    let place = crate::records::place(&subject, next, row.ordinal, [import.category.as_str(), &as_of, &import.source]);
-                                    sealed.push((subject, row.ordinal, key.seal(&place, &plain)?));
-                                }
-                                let mut insert = QueryBuilder::new("INSERT INTO records (subject, import, row, sealed) ");
-                                insert.push_values(sealed, |mut out, (subject, ordinal, sealed)| {
-                                    out.push_bind(subject).push_bind(next).push_bind(ordinal).push_bind(sealed);
+                        });
+                        let sealed = key.seal(place(number, index, leaf).as_bytes(), &draft.body)?;
+                        statements.push(Statement::parse(&line, BodyPart::Open(Arc::clone(&draft.body))).map_err(|error| StoreError::Draft(error.to_string()))?);
+                        rows.push((index.cast_signed(), line, sealed, key_name.clone()));
+                    }
+                    for effect in effects {
+                        match effect {
+                            Effect::Said { origin, id, leaf, expires } => {
+                                let leaf = (*leaf).or(leaf_of_first).ok_or(StoreError::Draft("a question without statements".to_owned()))?;
+                                let name = (origin.to_string(), id.to_string());
+                                questions.entry(name.clone()).or_insert_with(|| {
+                                    new_questions.push((name.clone(), leaf.bytes().to_vec(), expires.millis()));
+                                    leaf.bytes().to_vec()
                                 });
-                                insert.build().execute(&mut *tx).await?;
+                                if !drafts.is_empty() {
+                                    said.push((name, first.cast_signed(), i64::try_from(drafts.len()).unwrap_or(0)));
+                                }
+                            }
+                            Effect::Received { origin, id, run } => {
+                                let wire = sanku_federation_protocol::stream::write_run(run);
+                                // A run that was cut short once may come whole later: both have a place.
+                                let count = i64::try_from(run.statements.len()).unwrap_or(i64::MAX);
+                                let sealed = key.seal(format!("received {origin} {id} {} {} {count}", run.origin, run.first).as_bytes(), wire.as_bytes())?;
+                                received.push(((origin.to_string(), id.to_string()), run.origin.to_string(), run.first.cast_signed(), count, sealed));
+                            }
+                            Effect::Asked { id, kind, mandate, expires, leased, line } => queued.push((id.to_string(), kind.as_str(), mandate.to_string(), expires.millis(), leased.millis(), line.map_or_else(Vec::new, |line| line.bytes().to_vec()))),
+                            // These change rows that others of the group may make.
+                            Effect::Withdrawn { .. } | Effect::AskAgain { .. } => later.push(effect),
+                            Effect::Import(import) => {
+                                let next: i64 = sqlx::query("SELECT COALESCE(MAX(number), 0) + 1 FROM imports").fetch_one(&mut *tx).await?.try_get(0)?;
+                                let key_name = format!("import {next}");
+                                let (key, wrapped) = self.keys.fresh(&key_name)?;
+                                let as_of = import.as_of.to_string();
+                                sqlx::query("INSERT INTO keys (name, wrapped) VALUES ($1, $2)").bind(&key_name).bind(wrapped).execute(&mut *tx).await?;
+                                let file = key.seal(format!("imports {next}").as_bytes(), import.file.as_bytes())?;
+                                sqlx::query("INSERT INTO imports (number, category, source, as_of, digest, accepted, file) VALUES ($1, $2, $3, $4, $5, $6, $7)")
+                                    .bind(next).bind(import.category.as_str()).bind(&import.source).bind(&as_of).bind(import.digest.bytes().to_vec())
+                                    .bind(i64::try_from(import.rows.len()).unwrap_or(0)).bind(file).execute(&mut *tx).await?;
+                                for chunk in import.rows.chunks(ROWS) {
+                                    let mut sealed = Vec::with_capacity(chunk.len());
+                                    for row in chunk {
+                                        let subject = self.keys.blind(&row.number);
+                                        let plain = serde_json::to_vec(row).map_err(|_| StoreError::Draft("a record that cannot be written".to_owned()))?;
+                                        let place = crate::records::place(&subject, next, row.ordinal, [import.category.as_str(), &as_of, &import.source]);
+                                        sealed.push((subject, row.ordinal, key.seal(&place, &plain)?));
+                                    }
+                                    let mut insert = QueryBuilder::new("INSERT INTO records (subject, import, row, sealed) ");
+                                    insert.push_values(sealed, |mut out, (subject, ordinal, sealed)| {
+                                        out.push_bind(subject).push_bind(next).push_bind(ordinal).push_bind(sealed);
+                                    });
+                                    insert.build().execute(&mut *tx).await?;
+                                }
+                                digests.insert(import.digest, next.unsigned_abs());
                             }
                         }
                     }
                 }
                 results.push(Ok((first, statements)));
+            }
+            for chunk in fresh_keys.chunks(ROWS) {
+                let mut insert = QueryBuilder::new("INSERT INTO keys (name, wrapped) ");
+                insert.push_values(chunk, |mut out, (name, wrapped)| {
+                    out.push_bind(name.clone()).push_bind(wrapped.clone());
+                });
+                insert.build().execute(&mut *tx).await?;
+            }
+            for chunk in new_questions.chunks(ROWS) {
+                let mut insert = QueryBuilder::new("INSERT INTO questions (origin, id, leaf, expires) ");
+                insert.push_values(chunk, |mut out, ((origin, id), leaf, expires)| {
+                    out.push_bind(origin.clone()).push_bind(id.clone()).push_bind(leaf.clone()).push_bind(*expires);
+                }).push(" ON CONFLICT DO NOTHING");
+                insert.build().execute(&mut *tx).await?;
+            }
+            for chunk in said.chunks(ROWS) {
+                let mut insert = QueryBuilder::new("INSERT INTO said (origin, id, number, first, count) ");
+                insert.push_values(chunk, |mut out, ((origin, id), first, count)| {
+                    out.push_bind(origin.clone()).push_bind(id.clone()).push_bind(number).push_bind(*first).push_bind(*count);
+                });
+                insert.build().execute(&mut *tx).await?;
+            }
+            for chunk in received.chunks(ROWS) {
+                let mut insert = QueryBuilder::new("INSERT INTO received (origin, id, log, first, count, wire) ");
+                insert.push_values(chunk, |mut out, ((origin, id), log, first, count, sealed)| {
+                    out.push_bind(origin.clone()).push_bind(id.clone()).push_bind(log.clone()).push_bind(*first).push_bind(*count).push_bind(sealed.clone());
+                }).push(" ON CONFLICT DO NOTHING");
+                insert.build().execute(&mut *tx).await?;
+            }
+            for chunk in queued.chunks(ROWS) {
+                let mut insert = QueryBuilder::new("INSERT INTO asked (origin, id, kind, mandate, expires, attempt, due, holder, leased, line) ");
+                insert.push_values(chunk, |mut out, (id, kind, mandate, expires, leased, line)| {
+                    out.push_bind(self.origin.to_string()).push_bind(id.clone()).push_bind(*kind).push_bind(mandate.clone()).push_bind(*expires)
+                        .push_bind(1_i32).push_bind(now.millis()).push_bind(self.process.to_string()).push_bind(*leased).push_bind(line.clone());
+                });
+                insert.build().execute(&mut *tx).await?;
+            }
+            let mut later = later.into_iter().peekable();
+            while let Some(effect) = later.next() {
+                match effect {
+                    Effect::Withdrawn { asker, mandate, until } => {
+                        sqlx::query("INSERT INTO withdrawals (asker, mandate, until) VALUES ($1, $2, $3) ON CONFLICT (asker, mandate) DO UPDATE SET until = excluded.until WHERE excluded.until > withdrawals.until")
+                            .bind(i64::from(asker.number())).bind(mandate.to_string()).bind(until.millis()).execute(&mut *tx).await?;
+                        if *asker == self.origin.node {
+                            sqlx::query("UPDATE asked SET due = NULL WHERE mandate = $1 AND kind = 'query'").bind(mandate.to_string()).execute(&mut *tx).await?;
+                        }
+                    }
+                    Effect::AskAgain { id, due } => {
+                        let mut update = QueryBuilder::new("UPDATE asked SET due = ");
+                        update.push_bind(due.map(Time::millis)).push(", leased = 0 WHERE origin = ").push_bind(self.origin.to_string()).push(" AND id IN (");
+                        let mut ids = update.separated(", ");
+                        ids.push_bind(id.to_string());
+                        // A batch gives many back for the same time.
+                        let mut count = 1;
+                        while count < ROWS
+                            && let Some(Effect::AskAgain { id, .. }) = later.next_if(|next| matches!(next, Effect::AskAgain { due: of_next, .. } if of_next == due))
+                        {
+                            ids.push_bind(id.to_string());
+                            count += 1;
+                        }
+                        update.push(")");
+                        update.build().execute(&mut *tx).await?;
+                    }
+                    // The others are done.
+                    _ => {}
+                }
             }
             for chunk in rows.chunks(ROWS) {
                 let mut insert = QueryBuilder::new("INSERT INTO log (number, idx, entry, body, key) ");
@@ -410,14 +587,28 @@ impl Store {
     /// Says these statements: durable, in the log, provable. `key_name` names the key that seals their bodies.
     ///
     /// # Errors
-    /// `AlreadyImported` if an import's content is in; `NotWritten` if nothing was written: then nothing may leave. `Clock` while it is held.
+    /// As `say`.
     pub async fn append(
         &self,
         key_name: String,
         drafts: Vec<Draft>,
         effects: Vec<Effect>,
     ) -> Result<Committed, StoreError> {
-        if drafts.is_empty() {
+        let part = Part {
+            key_name,
+            drafts,
+            effects,
+        };
+        self.say(vec![part], Urgency::Person).await
+    }
+
+    /// Says what one call says about many things: one run of at most 256 statements, in the order of its parts.
+    ///
+    /// # Errors
+    /// `AlreadyImported` if an import's content is in; `Different` if other bytes stand under a question's id; `NotWritten` if
+    /// nothing was written: then nothing may leave. `Clock` while it is held.
+    pub async fn say(&self, parts: Vec<Part>, urgency: Urgency) -> Result<Committed, StoreError> {
+        if parts.iter().all(|part| part.drafts.is_empty()) {
             // Effects without a statement would be durable and nowhere in the log.
             return Err(StoreError::Draft("nothing to say".to_owned()));
         }
@@ -428,25 +619,17 @@ impl Store {
                 error => return Err(error),
             }
         }
-        self.hand_in(key_name, drafts, effects).await
+        self.hand_in(parts, urgency).await
     }
 
     /// Hands statements to the sequencer, whatever was seen of the database before.
-    pub(crate) async fn hand_in(
-        &self,
-        key_name: String,
-        drafts: Vec<Draft>,
-        effects: Vec<Effect>,
-    ) -> Result<Committed, StoreError> {
+    pub(crate) async fn hand_in(&self, parts: Vec<Part>, urgency: Urgency) -> Result<Committed, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let job = Job {
-            drafts,
-            key_name,
-            effects,
-            reply,
+        let jobs = match urgency {
+            Urgency::Person => &self.jobs,
+            Urgency::Batch => &self.batches,
         };
-        self.jobs
-            .send(job)
+        jobs.send(Job { parts, reply })
             .await
             .map_err(|_| StoreError::NotWritten("the sequencer has ended".to_owned()))?;
         answer
