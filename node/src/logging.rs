@@ -58,6 +58,7 @@ const FIELDS: &[&str] = &[
     "question",
     "refused",
     "row",
+    "since",
     "size",
     "socket",
     "state",
@@ -65,6 +66,7 @@ const FIELDS: &[&str] = &[
     "unfit",
     "until",
     "waiting",
+    "what",
     "why",
     "witness",
 ];

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use http::Method;
-use sanku_exchange::{AskFailure, Hop, Network, PeerStatus, Reply, Witnessed};
-use sanku_federation_protocol::names::Outcome;
+use sanku_exchange::{AskFailure, Hop, LogFile, Network, PeerStatus, Reply, Witnessed};
+use sanku_federation_protocol::names::{Origin, Outcome};
+use sanku_federation_protocol::problem::ProblemKind;
 use sanku_federation_protocol::stream::MEDIA_TYPE;
 use sanku_transport::{PeerClients, TransportError};
 use sanku_values::DivisionCode;
@@ -75,6 +76,15 @@ impl Network for PeerNetwork {
             (200, _) => Ok(Witnessed::Cosigned(text.into_owned())),
             (409, Ok(size)) => Ok(Witnessed::Knows(size)),
             (status, _) => Err(AskFailure::new(Outcome::PeerError, format!("status {status}"))),
+        }
+    }
+
+    async fn log_file(&self, from: DivisionCode, log: &Origin, file: LogFile) -> Result<Option<Bytes>, AskFailure> {
+        let path = format!("/v1/logs/{}/{}/{}", log.node, log.number, file.path());
+        match self.whole(from, &path).await {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(failure) if failure.problem == Some(ProblemKind::NotFound) => Ok(None),
+            Err(failure) => Err(failure),
         }
     }
 

@@ -122,6 +122,12 @@ pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> an
             resting.run_until_cancelled(exchange.be_witnessed()).await;
         }
     });
+    background.spawn({
+        let (exchange, resting) = (Arc::clone(&exchange), resting.clone());
+        async move {
+            resting.run_until_cancelled(exchange.keep_linking()).await;
+        }
+    });
     background.spawn(keep_looking(
         Arc::clone(&node),
         server,

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::rig::{Link, Rig, json_of, outcome};
 
 /// What a node is on the wire: its certificate and its notes.
-fn identity(rig: &Rig, code: u32) -> (Material, Arc<ArcSwap<Trust>>) {
+pub(crate) fn identity(rig: &Rig, code: u32) -> (Material, Arc<ArcSwap<Trust>>) {
     let (federation, node) = ("hubei.example".parse().unwrap(), code.try_into().unwrap());
     let keys = NodeKeys::load(&rig.folder(code), &federation, node, 1).unwrap();
     let notes = notes_in(&rig.folder(code)).unwrap();

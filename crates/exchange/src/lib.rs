@@ -14,6 +14,8 @@ pub mod case;
 pub mod clock;
 mod conduct;
 mod follow;
+pub mod links;
+mod log_files;
 mod neighbours;
 pub mod network;
 mod once;
@@ -41,6 +43,7 @@ pub use breaker::BreakerState;
 pub use budgets::Limits;
 pub use case::Case;
 pub use conduct::Misbehaved;
+pub use log_files::LogFile;
 pub use network::{AskFailure, ByteStream, Hop, Network, PeerStatus, Reply, Witnessed};
 pub use question::Lines;
 use sanku_federation_protocol::json::NotALine;
@@ -184,6 +187,7 @@ pub struct Exchange<N> {
     peers: peers::Peers,
     admission: admission::Admission,
     note_turn: tokio::sync::Mutex<()>,
+    log_files: log_files::LogFiles,
     fruitless: std::sync::Mutex<HashMap<DivisionCode, Instant>>,
     readings: clock::Readings,
     observed: standing::Observations,
@@ -217,6 +221,7 @@ impl<N: Network> Exchange<N> {
             admission: admission::Admission::new(&policy),
             policy,
             note_turn: tokio::sync::Mutex::new(()),
+            log_files: log_files::LogFiles::default(),
             fruitless: std::sync::Mutex::default(),
             readings: clock::Readings::default(),
             observed: standing::Observations::default(),

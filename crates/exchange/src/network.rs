@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use sanku_federation_protocol::names::Outcome;
+use sanku_federation_protocol::names::{Origin, Outcome};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::trace::Trace;
 use sanku_tlog::Hash;
 use sanku_values::{DivisionCode, Time};
+
+use crate::log_files::LogFile;
 
 /// What travels beside a statement from node to node, rewritten at each hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +121,14 @@ pub trait Network: Send + Sync + 'static {
         to: DivisionCode,
         body: String,
     ) -> impl Future<Output = Result<Witnessed, AskFailure>> + Send;
+
+    /// A file of a log, a neighbour's own or one beyond it; nothing if there is none.
+    fn log_file(
+        &self,
+        from: DivisionCode,
+        log: &Origin,
+        file: LogFile,
+    ) -> impl Future<Output = Result<Option<Bytes>, AskFailure>> + Send;
 
     /// All notes that a neighbour has.
     fn notes_of(&self, from: DivisionCode) -> impl Future<Output = Result<Vec<String>, AskFailure>> + Send;

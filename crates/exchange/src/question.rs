@@ -335,6 +335,9 @@ impl<N: Network> Exchange<N> {
             leaf: Some(asked.leaf),
             expires: asked.expires,
         });
+        if asked.asker() != self.here() {
+            effects.push(Effect::Holds(Box::new(asked.run.clone())));
+        }
         if let Asking::Withdrawal(entry) = &asked.asking {
             effects.push(Effect::Withdrawn {
                 asker: asked.asker(),

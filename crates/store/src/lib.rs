@@ -6,6 +6,7 @@
 //! one transaction under the head's lock: while a large one is written, the log waits.
 
 mod backup;
+mod checkpoints;
 mod database;
 mod ground;
 mod log;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 pub use backup::{SCHEMA, Scratch, tables};
+pub use checkpoints::{Cover, HeldCheckpoint, OpenLog, StoredFork, Unwitnessed};
 pub use ground::{Recovering, Remembered as RememberedCheckpoint, Teller, Unfit};
 pub use pace::{Call, Pace};
 pub use questions::{Remembered, key_name};

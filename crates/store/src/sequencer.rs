@@ -2,7 +2,7 @@
 //!
 //! Whoever says something hands in drafts; entries, bodies and the effects they record commit in one transaction, then the
 //! checkpoint is signed, then the caller may send. While one group is written, the next gathers.
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub enum Effect {
         /// The run.
         run: Box<VerifiedRun>,
     },
+    /// The checkpoint of another node's question is held until it is witnessed.
+    Holds(Box<VerifiedRun>),
     /// A mandate of this asker is withdrawn.
     Withdrawn {
         /// The asker's code.
@@ -249,6 +251,7 @@ impl Sequencer {
             let mut roots = Vec::new();
             let mut rows = Vec::new();
             let mut results = Vec::new();
+            let mut held_now = BTreeMap::new();
             for Job { drafts, key_name, effects, .. } in group {
                 let first = edge.frontier.size();
                 // A file that is in already has one effect: this call appends nothing.
@@ -322,8 +325,12 @@ impl Sequencer {
                             // A run that was cut short once may come whole later: both have a place.
                             let count = i64::try_from(run.statements.len()).unwrap_or(i64::MAX);
                             let sealed = key.seal(format!("received {origin} {id} {} {} {count}", run.origin, run.first).as_bytes(), wire.as_bytes())?;
-                            sqlx::query("INSERT INTO received (origin, id, log, first, count, wire) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING")
-                                .bind(origin.to_string()).bind(id.to_string()).bind(run.origin.to_string()).bind(run.first.cast_signed()).bind(count).bind(sealed).execute(&mut *tx).await?;
+                            sqlx::query("INSERT INTO received (origin, id, log, first, count, wire, size, root) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING")
+                                .bind(origin.to_string()).bind(id.to_string()).bind(run.origin.to_string()).bind(run.first.cast_signed()).bind(count).bind(sealed).bind(run.size.cast_signed()).bind(run.root.bytes().to_vec()).execute(&mut *tx).await?;
+                            held_now.insert((run.origin.to_string(), run.size.cast_signed(), run.root, 1_i64), run.checkpoint.to_string());
+                        }
+                        Effect::Holds(run) => {
+                            held_now.insert((run.origin.to_string(), run.size.cast_signed(), run.root, 0), run.checkpoint.to_string());
                         }
                         Effect::Withdrawn { asker, mandate, until } => {
                             sqlx::query("INSERT INTO withdrawals (asker, mandate, until) VALUES ($1, $2, $3) ON CONFLICT (asker, mandate) DO UPDATE SET until = excluded.until WHERE excluded.until > withdrawals.until")
@@ -376,6 +383,14 @@ impl Sequencer {
                     out.push_bind(number).push_bind(*index).push_bind(line.clone()).push_bind(sealed.clone()).push_bind(key.clone());
                 });
                 insert.build().execute(&mut *tx).await?;
+            }
+            let held_now: Vec<_> = held_now.into_iter().collect();
+            for chunk in held_now.chunks(ROWS) {
+                let mut insert = QueryBuilder::new("INSERT INTO checkpoints (log, size, root, kept, note, since) ");
+                insert.push_values(chunk, |mut out, ((log, size, root, kept), note)| {
+                    out.push_bind(log.clone()).push_bind(*size).push_bind(root.bytes().to_vec()).push_bind(*kept).push_bind(note.clone()).push_bind(now.millis());
+                });
+                insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *tx).await?;
             }
             for (level, index, hash) in roots {
                 sqlx::query("INSERT INTO roots (number, level, idx, hash) VALUES ($1, $2, $3, $4)").bind(number).bind(level).bind(index).bind(hash.bytes().to_vec()).execute(&mut *tx).await?;

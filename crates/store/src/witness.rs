@@ -56,7 +56,7 @@ impl Store {
     }
 }
 
-fn parsed(text: &str) -> Result<(Checkpoint, SignedNote), StoreError> {
+pub(crate) fn parsed(text: &str) -> Result<(Checkpoint, SignedNote), StoreError> {
     let note = SignedNote::parse(text.as_bytes()).map_err(|_| StoreError::Corrupt("a checkpoint that was seen"))?;
     let checkpoint = Checkpoint::parse(note.text()).map_err(|_| StoreError::Corrupt("a checkpoint that was seen"))?;
     Ok((checkpoint, note))

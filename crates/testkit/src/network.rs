@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use sanku_exchange::{AskFailure, Hop, Network, PeerStatus, Reply, WitnessAnswer, Witnessed};
-use sanku_federation_protocol::names::Outcome;
+use sanku_exchange::{AskFailure, Hop, LogFile, Network, PeerStatus, Reply, WitnessAnswer, Witnessed};
+use sanku_federation_protocol::names::{Origin, Outcome};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_tlog::NotCosigned;
 use sanku_values::DivisionCode;
@@ -308,6 +308,12 @@ impl Network for Line {
             Ok(WitnessAnswer::Refused(NotCosigned::Conflict(size))) => Ok(Witnessed::Knows(size)),
             other => Err(AskFailure::new(Outcome::PeerError, format!("{other:?}"))),
         }
+    }
+
+    async fn log_file(&self, from: DivisionCode, log: &Origin, file: LogFile) -> Result<Option<Bytes>, AskFailure> {
+        let node = self.reach(from)?;
+        let found = node.log_file(log, file, Some(self.from)).await;
+        found.map_err(|error| AskFailure::new(Outcome::PeerError, error.to_string()))
     }
 
     async fn status_of(&self, from: DivisionCode) -> Result<PeerStatus, AskFailure> {
