@@ -174,12 +174,13 @@ impl<N: Network> Exchange<N> {
             _ => None,
         };
         let Some(target) = target else {
-            // Nothing is cosigned yet, and nothing has waited for long.
-            return Ok(());
+            return Err(Unlinked::Why(
+                "nothing is cosigned yet, and nothing has waited for long",
+            ));
         };
         let (linked, disagree) = self.compare(&origin, &trust, &target, &points).await?;
         let Some(cover) = cover.filter(|cover| cover.checkpoint == target) else {
-            return Ok(());
+            return Err(Unlinked::Why("it agrees with what is held, and is not cosigned yet"));
         };
         let extends = before
             .as_ref()

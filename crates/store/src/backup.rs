@@ -310,7 +310,7 @@ fn row_of(line: &str) -> Result<(usize, Vec<Value>), StoreError> {
     let values: Vec<Value> = serde_json::from_str(values).map_err(|_| unreadable())?;
     let columns = TABLES[table].columns;
     let fits = |(value, kind): (&Value, &Kind)| match (kind, value) {
-        (Integer, Value::Null) => true,
+        (Integer | Bytes, Value::Null) => true,
         (Integer, value) => value.is_i64(),
         (Text, value) => value.is_string(),
         (Bytes, Value::String(text)) => STANDARD.decode(text).is_ok(),
