@@ -90,7 +90,10 @@ macro_rules! line_of {
             values.push(match kind {
                 Integer => Value::from(row.try_get::<Option<i64>, _>(at)?),
                 Text => Value::from(row.try_get::<Option<String>, _>(at)?),
-                Bytes => Value::from(row.try_get::<Option<Vec<u8>>, _>(at)?.map(|bytes| STANDARD.encode(bytes))),
+                Bytes => Value::from(
+                    row.try_get::<Option<Vec<u8>>, _>(at)?
+                        .map(|bytes| STANDARD.encode(bytes)),
+                ),
             });
         }
         let mut line = String::from(table.name);
