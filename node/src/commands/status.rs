@@ -80,7 +80,7 @@ fn tell(status: &Value) {
                 number(&status["log"]["entries"]),
                 minute(&status["log"]["newest"]),
                 minute(&status["log"]["unwitnessed_since"])
-            ) + alarm(&status["log"]),
+            ) + &alarm(&status["log"]),
         ),
         line(
             "他处日志 others' logs",
@@ -88,7 +88,7 @@ fn tell(status: &Value) {
                 "未见证 unwitnessed {} 个检查点 checkpoints，起于 since {}",
                 number(&status["held_unwitnessed"]["checkpoints"]),
                 minute(&status["held_unwitnessed"]["since"])
-            ) + alarm(&status["held_unwitnessed"]),
+            ) + &alarm(&status["held_unwitnessed"]),
         ),
         line(
             "导入 imports",
