@@ -20,9 +20,7 @@ use sanku_federation_protocol::names::{Origin, StatementId};
 use sanku_store::{
     AskedKind, Claim, Claimed, Effect, ImportRow, ImportRows, Scratch, StorageKeys, Store, StoreError, Teller, key_name,
 };
-use sanku_store::{AskedKind, Claim, Claimed, Effect, ImportRow, ImportRows, StorageKeys, Store, StoreError, key_name};
 use sanku_tlog::{Checkpoint, Hash, KeyType, SigningKey};
-use sanku_tlog::{Hash, KeyType, SigningKey};
 use sanku_values::{Date, FixedClock, IdentityNumber, PersonName, Time};
 use sqlx::Connection;
 
