@@ -12,6 +12,7 @@ pub mod merge;
 pub mod names;
 pub mod notes;
 pub mod outcomes;
+pub mod people;
 pub mod problem;
 pub mod remembered;
 pub mod seal;

@@ -316,6 +316,11 @@ pub mod name {
         format!("{federation}/registry")
     }
 
+    /// A centre's people.
+    pub fn people(federation: &FederationName, code: DivisionCode) -> String {
+        format!("{federation}/people/{code}")
+    }
+
     /// An authority's list of revocations.
     pub fn revoked(federation: &FederationName, code: DivisionCode) -> String {
         format!("{federation}/revoked/{code}")

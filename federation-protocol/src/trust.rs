@@ -9,6 +9,7 @@ mod judging;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use judging::people_of;
 use sanku_tlog::{Checkpoint, Hash, NoteError, SignedNote, VerifierKey};
 use sanku_values::{DivisionCode, FederationName, Time};
 
@@ -18,6 +19,7 @@ use crate::notes::{
     Delegation, LogRow, NodeRow, NodeState, NoteRefused, RawNote, Registry, Revoked, RevokedRow, RevokedWhat, Root,
     name,
 };
+use crate::people::People;
 use crate::problem::ProblemKind;
 use crate::remembered::RememberedCheckpoints;
 use crate::seal::SealingPublicKey;
@@ -60,6 +62,7 @@ pub struct Trust {
     delegations: BTreeMap<u64, Delegation>,
     registries: BTreeMap<u64, (NoteRef, Arc<Registry>, Arc<Tree>)>,
     revoked: BTreeMap<(String, u64), Revoked>,
+    people: BTreeMap<(DivisionCode, u64), People>,
     /// Lists that forked: obeyed too until a higher number.
     forked: Vec<(String, u64, Revoked)>,
     forks: Vec<String>,
@@ -89,6 +92,7 @@ impl Trust {
             delegations: BTreeMap::new(),
             registries: BTreeMap::new(),
             revoked: BTreeMap::new(),
+            people: BTreeMap::new(),
             forked: Vec::new(),
             forks: Vec::new(),
             forked_logs: BTreeSet::new(),
@@ -177,7 +181,10 @@ impl Trust {
                 self.registries
                     .insert(note.number, (reference, Arc::new(registry), Arc::new(tree)));
             }
-            _ => drop(self.revoked.insert((note.name.clone(), note.number), note.content()?)),
+            kind => match kind.and_then(people_of) {
+                Some(code) => drop(self.people.insert((code, note.number), note.content()?)),
+                None => drop(self.revoked.insert((note.name.clone(), note.number), note.content()?)),
+            },
         }
         let held = HeldNote {
             reference,
@@ -303,6 +310,12 @@ impl Trust {
     pub fn delegation(&self) -> Option<&Delegation> {
         self.delegations
             .get(self.in_force.get(&name::delegation(&self.federation))?)
+    }
+
+    /// Who may act at a centre now.
+    pub fn people(&self, code: DivisionCode) -> Option<&People> {
+        let number = self.in_force.get(&name::people(&self.federation, code))?;
+        self.people.get(&(code, *number))
     }
 
     /// The registry in force.

@@ -52,6 +52,7 @@ const FIELDS: &[&str] = &[
     "origin",
     "outcome",
     "peer",
+    "what",
     "peers",
     "place",
     "purpose",

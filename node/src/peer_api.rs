@@ -1,5 +1,6 @@
 //! What neighbours may ask of this node over the peer port.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
+use http_body_util::LengthLimitError;
 use sanku_certs::PeerIdentity;
 use sanku_exchange::{Exchange, Hop, LogFile, WitnessAnswer, trace};
 use sanku_federation_protocol::names::Origin;
@@ -63,12 +65,22 @@ async fn statements(
         Ok(hop) => hop,
         Err(problem) => return problem_response(&problem.of(here).in_trace(&trace)),
     };
-    let budget = hop.budget;
-    let Ok(Ok(bytes)) = tokio::time::timeout(budget, to_bytes(body, LARGEST)).await else {
-        return refuse(
-            ProblemKind::TooLarge,
-            "a request is at most 8 MiB and comes within its budget",
-        );
+    let too_large = || refuse(ProblemKind::TooLarge, "a request is at most 8 MiB");
+    // Whoever says that it will be too much is told before anything is read.
+    let announced = header_text(&headers, "content-length").and_then(|length| length.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > LARGEST) {
+        return too_large();
+    }
+    let bytes = match tokio::time::timeout(hop.budget, to_bytes(body, LARGEST)).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(error)) if error.source().is_some_and(|why| why.is::<LengthLimitError>()) => return too_large(),
+        Ok(Err(_)) => {
+            return refuse(
+                ProblemKind::Budget,
+                "the request broke off, or came slower than 1 KiB a second",
+            );
+        }
+        Err(_) => return refuse(ProblemKind::Budget, "the request did not come within its budget"),
     };
     let asked = exchange.question(peer.code, hop, bytes.to_vec());
     match trace::within(trace, asked).await {

@@ -73,6 +73,10 @@ pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> an
         },
         Arc::clone(&clock),
     );
+    let server = server.with_watcher({
+        let exchange = Arc::clone(&exchange);
+        move |peer, what| exchange.misbehaved(peer, what)
+    });
     let mut signals = Signals::new(until_stdin_closes)?;
     let peers = bind(&loaded, "listen.peers", &loaded.node.listen.peers).await?;
     let watched = match (&loaded.node.operations.listen, counted) {

@@ -42,7 +42,7 @@ pub(crate) fn identity(rig: &Rig, code: u32) -> (Material, Arc<ArcSwap<Trust>>) 
 }
 
 /// Hands bytes to a node in another's name; the response's bytes, or the problem's kind.
-async fn hand_in(rig: &Rig, from: u32, to: u32, bytes: &str) -> Result<Vec<u8>, String> {
+pub(crate) async fn hand_in(rig: &Rig, from: u32, to: u32, bytes: &str) -> Result<Vec<u8>, String> {
     let (material, trust) = identity(rig, from);
     let clients = PeerClients::new(material, trust, Arc::new(SystemClock));
     let headers = [
@@ -70,7 +70,7 @@ async fn hand_in(rig: &Rig, from: u32, to: u32, bytes: &str) -> Result<Vec<u8>, 
 }
 
 /// The question's run as it travelled: the first of its evidence.
-fn question(rig: &Rig, id: &str) -> String {
+pub(crate) fn question(rig: &Rig, id: &str) -> String {
     let file = rig.place.path().join(format!("evidence-{id}"));
     assert!(
         rig.node(

@@ -13,6 +13,7 @@ mod byzantine;
 mod command_line;
 mod fifth_node;
 mod hostile;
+mod hostile_peers;
 mod late;
 mod operations;
 mod recovery;

@@ -17,7 +17,7 @@ pub(crate) fn free_port() -> String {
 }
 
 /// Adds an operations port to a node's configuration.
-fn watch(rig: &Rig, code: u32) -> String {
+pub(crate) fn watch(rig: &Rig, code: u32) -> String {
     let (file, port) = (rig.folder(code).join("node.toml"), free_port());
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, format!("{text}\n[operations]\nlisten = \"{port}\"\n")).unwrap();
@@ -25,7 +25,7 @@ fn watch(rig: &Rig, code: u32) -> String {
 }
 
 /// Asks over HTTP/1.1: the status and the body.
-fn get(port: &str, path: &str) -> (u16, String) {
+pub(crate) fn get(port: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(port).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").unwrap();
     let mut whole = String::new();

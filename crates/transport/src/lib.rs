@@ -14,14 +14,18 @@
 //! | connections of one peer, and of all | 32, 1,024 |
 //! | streams of a connection | 64 |
 //! | header list | 16 KiB |
+//! | a request's body | 1 KiB a second after 5 s; no compression |
+//! | connections of one address in their handshake | 64 |
 //! | a silent connection, found by pings | 40 s at the server, 10 s at a client |
 
 mod client;
 mod endpoints;
+mod pace;
 mod server;
 mod tls;
 
 pub use client::{PeerClients, Response};
+pub use pace::TooSlow;
 use sanku_federation_protocol::problem::Problem;
 pub use server::{Server, problem_response};
 pub use tls::Material;

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::hash::Hash;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +35,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::TransportError;
+use crate::pace::Paced;
 use crate::tls::{Material, Strict, server_config};
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -41,7 +43,14 @@ const HEADERS: Duration = Duration::from_secs(5);
 const PING: Duration = Duration::from_secs(20);
 const CONNECTIONS: usize = 1024;
 const CONNECTIONS_OF_A_PEER: usize = 32;
+/// Connections of one address that show no certificate yet.
+const HANDSHAKES_OF_AN_ADDRESS: usize = 64;
 const STREAMS: u32 = 64;
+/// What a peer may send on a stream, and on all of a connection, before we have read it.
+const WINDOW: u32 = 256 << 10;
+const WINDOW_OF_ALL: u32 = 512 << 10;
+/// What waits on a stream until the peer reads.
+const UNREAD: usize = 64 << 10;
 const HEADER_LIST: usize = 16 * 1024;
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -49,6 +58,11 @@ const DRAIN: Duration = Duration::from_secs(10);
 const REQUESTS_A_SECOND: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 /// Requests that a peer may make at once.
 const REQUESTS_AT_ONCE: NonZeroU32 = NonZeroU32::new(2000).unwrap();
+/// What a request costs beside itself that no good node makes.
+const COST_OF_A_FAULT: NonZeroU32 = NonZeroU32::new(49).unwrap();
+
+/// Hears of requests that no good node makes: who, and one of a few fixed words.
+type Watcher = Arc<dyn Fn(DivisionCode, &'static str) + Send + Sync>;
 
 /// The peer port's state: replaced by reloads, judged at each request.
 #[derive(Clone)]
@@ -58,7 +72,9 @@ pub struct Server {
     trust: Arc<ArcSwap<Trust>>,
     clock: Arc<dyn Clock>,
     changed: watch::Sender<u64>,
-    peers: Arc<Mutex<HashMap<DivisionCode, usize>>>,
+    peers: Counts<DivisionCode>,
+    addresses: Counts<IpAddr>,
+    watcher: Option<Watcher>,
     /// Requests of each peer; its keys are members of the registry, so it stays small.
     budgets: Arc<DefaultKeyedRateLimiter<DivisionCode>>,
 }
@@ -85,11 +101,22 @@ impl Server {
             trust,
             clock,
             changed: watch::Sender::new(0),
-            peers: Arc::default(),
+            peers: Counts::default(),
+            addresses: Counts::default(),
+            watcher: None,
             budgets: Arc::new(RateLimiter::keyed(
                 Quota::per_second(REQUESTS_A_SECOND).allow_burst(REQUESTS_AT_ONCE),
             )),
         })
+    }
+
+    /// The same server; somebody hears of requests that no good node makes.
+    #[must_use]
+    pub fn with_watcher(self, watcher: impl Fn(DivisionCode, &'static str) + Send + Sync + 'static) -> Self {
+        Self {
+            watcher: Some(Arc::new(watcher)),
+            ..self
+        }
     }
 
     /// The same server with another budget of requests for each peer, in a second and at once.
@@ -135,10 +162,15 @@ impl Server {
                     }
                 },
             };
+            let address_seat = Seat::take(&self.addresses, address.ip(), HANDSHAKES_OF_AN_ADDRESS);
+            let Some(address_seat) = address_seat else {
+                metrics::counter!("sanku_connections_shed_total").increment(1);
+                continue;
+            };
             let (server, router, stop) = (self.clone(), router.clone(), stop.clone());
             tasks.spawn(async move {
                 let _slot = slot;
-                server.connection(socket, address, router, stop).await;
+                server.connection(socket, address, address_seat, router, stop).await;
             });
         }
         drop(listener);
@@ -151,6 +183,7 @@ impl Server {
         self,
         socket: tokio::net::TcpStream,
         address: SocketAddr,
+        address_seat: Seat<IpAddr>,
         router: Router,
         stop: CancellationToken,
     ) {
@@ -174,7 +207,8 @@ impl Server {
             Ok(peer) => peer,
             Err(refused) => return tracing::warn!(%address, code = refused.reason.code(), "a peer is refused"),
         };
-        let Some(_seat) = Seat::take(&self.peers, peer.code) else {
+        drop(address_seat);
+        let Some(_seat) = Seat::take(&self.peers, peer.code, CONNECTIONS_OF_A_PEER) else {
             return tracing::warn!(%address, peer = %peer.code, "more than 32 connections of one peer");
         };
         let serving = self.clone();
@@ -197,6 +231,9 @@ impl Server {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
                         tracing::debug!(%address, %error, "a connection ended");
+                        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+                            self.fault(code, "malformed");
+                        }
                     }
                     return;
                 }
@@ -218,6 +255,15 @@ impl Server {
         let _ = tokio::time::timeout(DRAIN, connection).await;
     }
 
+    /// A request that no good node makes: it costs as much as many, and whoever watches hears of it.
+    fn fault(&self, peer: DivisionCode, what: &'static str) {
+        // Where the budget has not as much, it is used up already.
+        let _ = self.budgets.check_key_n(&peer, COST_OF_A_FAULT);
+        if let Some(watcher) = &self.watcher {
+            watcher(peer, what);
+        }
+    }
+
     /// Judges the peer again, then lets the router answer; every response says the digest of our notes.
     async fn request(&self, mut request: Request<Incoming>, router: Router, peer: PeerIdentity) -> Response {
         let trust = self.trust.load_full();
@@ -232,9 +278,25 @@ impl Server {
             Ok(()) => {
                 let code = peer.code;
                 request.extensions_mut().insert(peer);
+                if request.headers().contains_key(header::CONTENT_ENCODING) {
+                    // S-21: what is small here would be large once it is unpacked.
+                    self.fault(code, ProblemKind::MediaType.as_str());
+                    let problem = Problem::new(ProblemKind::MediaType, "nothing is compressed here");
+                    return problem_response(&problem.of(self.here).in_trace(&trace));
+                }
                 // A panic ends one request, not the connection with all its others.
-                match AssertUnwindSafe(router.oneshot(request)).catch_unwind().await {
-                    Ok(response) => response.unwrap_or_else(|never| match never {}),
+                match AssertUnwindSafe(router.oneshot(request.map(Paced::new)))
+                    .catch_unwind()
+                    .await
+                {
+                    Ok(response) => {
+                        let response = response.unwrap_or_else(|never| match never {});
+                        let kind = response.extensions().get::<ProblemKind>();
+                        if let Some(kind) = kind.filter(|kind| is_fault(**kind)) {
+                            self.fault(code, kind.as_str());
+                        }
+                        response
+                    }
                     Err(_) => {
                         tracing::error!(peer = %code, trace = trace.id(), "a request ended in a panic");
                         problem_response(&Problem::new(ProblemKind::Internal, "").of(self.here).in_trace(&trace))
@@ -256,6 +318,14 @@ impl Server {
     }
 }
 
+/// Whether no good node makes a request that is refused so.
+const fn is_fault(kind: ProblemKind) -> bool {
+    matches!(
+        kind,
+        ProblemKind::Malformed | ProblemKind::BadProof | ProblemKind::TooLarge | ProblemKind::MediaType
+    )
+}
+
 /// HTTP with the limits of the peer port, timers set: without them hyper's limits of time do nothing.
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -271,6 +341,9 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .keep_alive_timeout(PING)
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEADER_LIST as u32)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW_OF_ALL)
+        .max_send_buf_size(UNREAD)
         .max_pending_accept_reset_streams(Some(32))
         .max_local_error_reset_streams(Some(32));
     builder
@@ -286,28 +359,44 @@ pub fn problem_response(problem: &Problem) -> Response {
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
+    response.extensions_mut().insert(problem.known());
     response
 }
 
-/// One of a peer's connections.
-struct Seat(Arc<Mutex<HashMap<DivisionCode, usize>>>, DivisionCode);
+/// How many connections each has.
+struct Counts<K>(Arc<Mutex<HashMap<K, usize>>>);
 
-impl Seat {
-    fn take(peers: &Arc<Mutex<HashMap<DivisionCode, usize>>>, code: DivisionCode) -> Option<Self> {
-        let mut held = peers.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(code).or_default();
-        if *count >= CONNECTIONS_OF_A_PEER {
+impl<K> Default for Counts<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K> Clone for Counts<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+/// One connection of somebody's, until it is dropped.
+struct Seat<K: Eq + Hash + Copy>(Counts<K>, K);
+
+impl<K: Eq + Hash + Copy> Seat<K> {
+    fn take(counts: &Counts<K>, key: K, most: usize) -> Option<Self> {
+        let mut held = counts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(key).or_default();
+        if *count >= most {
             return None;
         }
         *count += 1;
         drop(held);
-        Some(Self(Arc::clone(peers), code))
+        Some(Self(counts.clone(), key))
     }
 }
 
-impl Drop for Seat {
+impl<K: Eq + Hash + Copy> Drop for Seat<K> {
     fn drop(&mut self) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = held.get_mut(&self.1) {
             *count -= 1;
             if *count == 0 {

@@ -5,6 +5,7 @@ use sanku_values::{DivisionCode, Time};
 
 use super::Trust;
 use crate::notes::{Delegation, NoteRefused, RawNote, Registry, Revoked, RevokedRow, Root, name};
+use crate::people::People;
 
 impl Trust {
     /// What a name says behind the federation's; nothing for a note of another federation.
@@ -54,6 +55,7 @@ impl Trust {
                 note.signed_by(&publisher.key)?;
                 note.content::<Registry>()?.judge()
             }
+            Some(kind) if people_of(kind).is_some() => self.judge_people(note),
             Some(kind) => {
                 let code = kind.strip_prefix("revoked/").and_then(|code| code.parse().ok());
                 let code: DivisionCode = code.ok_or_else(|| NoteRefused::Form("no such name".to_owned()))?;
@@ -86,6 +88,38 @@ impl Trust {
         }
     }
 
+    /// The first is signed by the root of its time, each later one by two persons of the one before. So no key on a server
+    /// makes a person, and what was good stays good when the root changes.
+    fn judge_people(&self, note: &RawNote) -> Result<(), NoteRefused> {
+        let code = self.kind(&note.name).and_then(people_of);
+        let code = code.ok_or_else(|| NoteRefused::Form("no such name".to_owned()))?;
+        let content: People = note.content()?;
+        content.judge(&self.federation, code)?;
+        let mut of_centre = self.people.range((code, 0)..=(code, u64::MAX)).peekable();
+        let first = of_centre.peek().map(|((_, number), _)| *number);
+        match self.people.range((code, 0)..(code, note.number)).next_back() {
+            Some((_, before)) => {
+                let at = i64::try_from(note.number).map(Time::from_millis);
+                let at = at.map_err(|_| NoteRefused::Form("no number".to_owned()))?;
+                if before.two_signed(&note.signed, at) {
+                    Ok(())
+                } else {
+                    Err(NoteRefused::Signer)
+                }
+            }
+            // Nothing comes before what is at hand already.
+            None if first.is_some_and(|first| first > note.number) => Err(NoteRefused::Older),
+            None => {
+                let root = self
+                    .roots
+                    .range(..=note.number)
+                    .next_back()
+                    .or_else(|| self.roots.iter().next());
+                note.signed_by(&root.ok_or(NoteRefused::Missing("root"))?.1.key)
+            }
+        }
+    }
+
     /// An authority above may add and re-date, never remove.
     fn keeps_rows(&self, note: &RawNote) -> Result<(), NoteRefused> {
         let own = |code: DivisionCode| {
@@ -108,6 +142,11 @@ impl Trust {
         let kept = held.rows.iter().all(|row| list.rows.iter().any(|now| same(now, row)));
         if kept { Ok(()) } else { Err(NoteRefused::Signer) }
     }
+}
+
+/// The centre of a people note, by what stands behind the federation's name.
+pub(super) fn people_of(kind: &str) -> Option<DivisionCode> {
+    kind.strip_prefix("people/")?.parse().ok()
 }
 
 /// How far a list's signer reaches.

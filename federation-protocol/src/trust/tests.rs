@@ -325,3 +325,112 @@ fn a_registry_with_a_raw_key_twice_or_two_tops_is_no_registry() {
         assert!(matches!(trust.accept(&note, minute(0)), Err(NoteRefused::Form(_))));
     }
 }
+
+mod people {
+    use sanku_tlog::{KeyType, SigningKey};
+
+    use super::*;
+    use crate::people::{People, Person, PersonRole, person_name};
+
+    const CITY: u32 = 421_000;
+
+    fn person_key(id: &str, seed: u8) -> SigningKey {
+        let name = person_name(&federation(), code(CITY), &id.parse().unwrap());
+        SigningKey::from_seed(&name, KeyType::Ed25519, [seed; 32]).unwrap()
+    }
+
+    fn people(ids: &[(&str, u8, PersonRole)]) -> People {
+        let person = |(id, seed, role): &(&str, u8, PersonRole)| Person {
+            id: id.parse().unwrap(),
+            role: *role,
+            key: person_key(id, *seed).verifier().clone(),
+            from: days(-10),
+            until: days(300),
+        };
+        People {
+            people: ids.iter().map(person).collect(),
+        }
+    }
+
+    fn note(number: Time, people: &People, keys: &[&SigningKey]) -> Vec<u8> {
+        let name = name::people(&federation(), code(CITY));
+        let mut note = crate::notes::sign(&name, number, people, keys[0]).unwrap();
+        for key in &keys[1..] {
+            let line = key.sign(note.text());
+            note.add(line);
+        }
+        note.to_string().into_bytes()
+    }
+
+    const FIRST: &[(&str, u8, PersonRole)] = &[
+        ("a1", 101, PersonRole::SecurityAdministrator),
+        ("a2", 102, PersonRole::SecurityAdministrator),
+        ("m1", 103, PersonRole::SystemAdministrator),
+    ];
+
+    #[test]
+    fn people_come_first_from_the_root_and_then_from_two_of_themselves() {
+        let mut trust = trust_of(&notes());
+        let (a1, a2, m1) = (person_key("a1", 101), person_key("a2", 102), person_key("m1", 103));
+        let first = people(FIRST);
+        for server in [publisher_key(), authority_key(PROVINCE), log_key(CITY)] {
+            let forged = note(minute(-9), &first, &[&server]);
+            assert_eq!(trust.accept(&forged, minute(0)), Err(NoteRefused::Signer));
+        }
+        let themselves = note(minute(-9), &first, &[&a1, &a2]);
+        assert_eq!(trust.accept(&themselves, minute(0)), Err(NoteRefused::Signer));
+        let good = note(minute(-9), &first, &[&root_key()]);
+        assert_eq!(trust.accept(&good, minute(0)), Ok(Accepted::New));
+        assert_eq!(trust.people(code(CITY)), Some(&first));
+        let fewer = people(&FIRST[..2]);
+        let root = root_key();
+        for wrong in [&[&a1][..], &[&a1, &m1], &[&m1], &[&root], &[&a1, &a1]] {
+            let refused = trust.accept(&note(minute(-8), &fewer, wrong), minute(0));
+            assert_eq!(refused, Err(NoteRefused::Signer));
+        }
+        let second = note(minute(-8), &fewer, &[&a1, &a2]);
+        assert_eq!(trust.accept(&second, minute(0)), Ok(Accepted::New));
+        assert_eq!(trust.people(code(CITY)), Some(&fewer));
+        assert!(
+            trust
+                .note(
+                    &name::people(&federation(), code(CITY)),
+                    Some(minute(-9).millis().unsigned_abs())
+                )
+                .is_some()
+        );
+        let mut shuffled = notes();
+        shuffled.splice(0..0, [second.clone(), good]);
+        assert_eq!(trust_of(&shuffled).people(code(CITY)), Some(&fewer), "in any order");
+        let (without, refused) = Trust::from_notes(
+            federation(),
+            fingerprint(),
+            notes().iter().chain([&second]).map(Vec::as_slice),
+            minute(0),
+        );
+        assert_eq!((without.people(code(CITY)), refused), (None, vec![NoteRefused::Signer]));
+        let fork = note(minute(-8), &first, &[&a1, &a2]);
+        assert_eq!(trust.accept(&fork, minute(0)), Err(NoteRefused::Fork));
+        assert_eq!((trust.people(code(CITY)), trust.forks().len()), (Some(&fewer), 1));
+    }
+
+    #[test]
+    fn a_people_note_of_no_form_is_refused() {
+        let bad = |change: fn(&mut People)| {
+            let mut people = people(FIRST);
+            change(&mut people);
+            trust_of(&notes()).accept(&note(minute(-9), &people, &[&root_key()]), minute(0))
+        };
+        assert_eq!(bad(|_| {}), Ok(Accepted::New));
+        for change in [
+            (|people| people.people.swap(0, 1)) as fn(&mut People),
+            |people| people.people[0].key = person_key("a2", 9).verifier().clone(),
+            |people| {
+                let twice = SigningKey::from_seed(people.people[0].key.name(), KeyType::Ed25519, [102; 32]).unwrap();
+                people.people[0].key = twice.verifier().clone();
+            },
+        ] {
+            assert!(matches!(bad(change), Err(NoteRefused::Form(_))));
+        }
+    }
+}

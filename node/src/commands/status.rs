@@ -152,6 +152,31 @@ fn tell(status: &Value) {
             ]
         }),
     ));
+    if let Some(misbehaved) = misbehaved(status) {
+        say(misbehaved);
+    }
+}
+
+/// Those that said what no good node says.
+fn misbehaved(status: &Value) -> Option<String> {
+    let peers = status["misbehaved"].as_array().filter(|peers| !peers.is_empty())?;
+    let text = |value: &Value| value.as_str().unwrap_or("—").to_owned();
+    let rows = peers.iter().map(|peer| {
+        let flagged = match &peer["flagged_since"] {
+            Value::Null => "—".to_owned(),
+            since => format!("自 since {}", minute(since)),
+        };
+        vec![
+            text(&peer["node"]),
+            number(&peer["faults"]),
+            format!("{} {}", text(&peer["last"]), minute(&peer["at"])),
+            flagged,
+        ]
+    });
+    Some(table(
+        &["异常节点 misbehaved", "次数 times", "最近 last", "已标记 flagged"],
+        rows,
+    ))
 }
 
 fn state(state: &str) -> String {

@@ -32,6 +32,24 @@ pub(crate) fn describe() {
         "sanku_budget_refused_total",
         "Requests beyond a neighbour's budget (429)"
     );
+    describe_counter!("sanku_peer_faults_total", "What each peer said that no good node says");
+    describe_gauge!(
+        "sanku_peer_flagged",
+        "1 while a peer is flagged, since it did so twenty times within ten minutes"
+    );
+    describe_gauge!(
+        "sanku_budget_keys",
+        "Nodes, examiners and purposes whose budgets are not full"
+    );
+    describe_counter!(
+        "sanku_failovers_total",
+        "Calls that went on to a neighbour's next address"
+    );
+    describe_counter!("sanku_hedges_total", "Calls that went to two addresses of a neighbour");
+    describe_counter!(
+        "sanku_connections_shed_total",
+        "Connections beyond those that one address may have in their handshake"
+    );
     describe_counter!(
         "sanku_results_total",
         "Results of this node's own questions, complete or not"
@@ -191,11 +209,18 @@ pub(crate) async fn refresh(node: &Running) {
         counter!("sanku_asked_total", "peer" => peer.clone(), "outcome" => "answered").increment(0);
         counter!("sanku_served_total", "peer" => peer.clone(), "status" => "200").increment(0);
         counter!("sanku_budget_refused_total", "peer" => peer.clone()).increment(0);
+        gauge!("sanku_peer_flagged", "peer" => peer.clone()).set(0.0);
         let open = matches!(neighbour.breaker, BreakerState::Open { .. });
         gauge!("sanku_breaker_open", "peer" => peer.clone()).set(flag(open));
         if let Some(lead) = neighbour.clock {
             gauge!("sanku_clock_lead_seconds", "peer" => peer).set(lead as f64 / 1000.0);
         }
+    }
+    for peer in exchange.conduct() {
+        gauge!("sanku_peer_flagged", "peer" => peer.code.to_string()).set(flag(peer.flagged.is_some()));
+    }
+    for (whose, count) in exchange.budgets_in_use() {
+        gauge!("sanku_budget_keys", "budget" => whose).set(count as f64);
     }
     for complete in ["true", "false"] {
         counter!("sanku_results_total", "complete" => complete).increment(0);

@@ -62,6 +62,16 @@ pub(crate) async fn document(node: &Running) -> Value {
             })
         })
         .collect();
+    let misbehaved: Vec<_> = exchange
+        .conduct()
+        .into_iter()
+        .map(|peer| json!({ "node": peer.code, "faults": peer.faults, "last": peer.last, "at": peer.at, "flagged_since": peer.flagged }))
+        .collect();
+    let budgets: serde_json::Map<_, _> = exchange
+        .budgets_in_use()
+        .into_iter()
+        .map(|(whose, count)| (whose.to_owned(), count.into()))
+        .collect();
     let registry = trust.registry().map(|(_, registry, _)| {
         json!({ "nodes": registry.nodes.len(), "not_after": registry.not_after, "grace_until": registry.grace_until })
     });
@@ -110,6 +120,8 @@ pub(crate) async fn document(node: &Running) -> Value {
         "queue": { "waiting": waiting },
         "clock": { "state": clocks.as_str(), "lead_ms": clocks.lead() },
         "disk": room.map(|room| json!({ "free_bytes": room.free, "size_bytes": room.size, "used_percent": room.used() })),
+        "budgets_in_use": budgets,
         "neighbours": neighbours,
+        "misbehaved": misbehaved,
     })
 }
