@@ -31,13 +31,13 @@ pub(crate) enum Pool {
 macro_rules! on {
     ($database:expr, $pool:ident => $body:expr) => {{
         let database = $database;
-        let call = database.begin_call();
+        let call = database.begin_call().await?;
         let came = match &database.pool {
             $crate::database::Pool::Sqlite($pool) => $body,
             $crate::database::Pool::Postgres($pool) => $body,
         };
         if let Some(call) = call {
-            call.end().await;
+            call.end().await?;
         }
         came
     }};
@@ -47,16 +47,30 @@ pub(crate) use on;
 impl Database {
     /// `sqlite:FILE`, `sqlite::memory:` or `postgres://…`; brings the schema up to date.
     pub(crate) async fn open(url: &str, pace: Option<Arc<dyn Pace>>) -> Result<Self, StoreError> {
-        let call = pace.as_ref().map(|pace| pace.begin());
+        let call = match &pace {
+            Some(pace) => Some(pace.begin().await?),
+            None => None,
+        };
         let pool = Pool::open(url).await?;
         if let Some(call) = call {
-            call.end().await;
+            call.end().await?;
         }
         Ok(Self { pool, pace })
     }
 
-    pub(crate) fn begin_call(&self) -> Option<Box<dyn Call>> {
-        self.pace.as_ref().map(|pace| pace.begin())
+    /// The same database at another pace.
+    pub(crate) fn paced(&self, pace: Option<Arc<dyn Pace>>) -> Self {
+        Self {
+            pool: self.pool.clone(),
+            pace,
+        }
+    }
+
+    pub(crate) async fn begin_call(&self) -> Result<Option<Box<dyn Call>>, StoreError> {
+        match &self.pace {
+            Some(pace) => pace.begin().await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// How a writing transaction begins: on SQLite it takes the write lock at once.

@@ -27,7 +27,7 @@ use std::sync::atomic::AtomicBool;
 pub use backup::{SCHEMA, Scratch, tables};
 pub use checkpoints::{Cover, HeldCheckpoint, OpenLog, StoredFork, Unwitnessed};
 pub use ground::{Recovering, Remembered as RememberedCheckpoint, Teller, Unfit};
-pub use pace::{Call, Pace};
+pub use pace::{Call, Later, Pace};
 pub use questions::{Remembered, key_name};
 pub use queue::{AskedKind, Claim, Claimed};
 pub use records::{Found, ImportRow, ImportRows, StoredImport, StoredRecord};
@@ -82,6 +82,9 @@ pub enum StoreError {
     /// Another question stands under the same asker's id: nothing was written for this call.
     #[error("同一编号下已有另一份查询 another question stands under this id")]
     Different,
+    /// The mandate was withdrawn before this could be written: nothing was written for this call.
+    #[error("授权书已撤回，未写入 the mandate was withdrawn, nothing was written")]
+    Withdrawn,
     /// The log has no such entry.
     #[error("没有这条记录，日志共 {size} 条 no such entry: the log has {size}")]
     NoSuchEntry {
@@ -160,6 +163,33 @@ impl Store {
         pace: Option<Arc<dyn Pace>>,
     ) -> Result<Self, StoreError> {
         let database = Database::open(url, pace).await?;
+        let ground = ground::Ground::of(url);
+        Self::over(database, ground, keys, origin, signing, clock).await
+    }
+
+    /// What another process of this node opens over the same database, be it in memory.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub async fn another(
+        &self,
+        signing: SigningKey,
+        clock: Arc<dyn Clock>,
+        pace: Option<Arc<dyn Pace>>,
+    ) -> Result<Self, StoreError> {
+        let (keys, origin) = (self.keys.clone(), self.origin.clone());
+        let ground = self.ground.of_another();
+        Self::over(self.database.paced(pace), ground, keys, origin, signing, clock).await
+    }
+
+    async fn over(
+        database: Database,
+        ground: ground::Ground,
+        keys: StorageKeys,
+        origin: Origin,
+        signing: SigningKey,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
         let verifier = signing.verifier().clone();
         if verifier.name() != origin.to_string() {
             return Err(StoreError::Keys("the log's key bears another name"));
@@ -173,7 +203,7 @@ impl Store {
             .sign(&signing)
             .map_err(|_| StoreError::Keys("the log's key does not sign"))?;
         on!(&database, pool => sqlx::query("INSERT INTO head (one, number, size, time, checkpoint) VALUES (1, $1, 0, 0, $2) ON CONFLICT DO NOTHING").bind(i64::from(origin.number)).bind(empty.to_string()).execute(pool).await.map(drop))?;
-        let ground = Arc::new(ground::Ground::of(url));
+        let ground = Arc::new(ground);
         let process: Arc<str> = format!("{:032x}", fastrand::u128(..)).into();
         let (jobs, receiver) = tokio::sync::mpsc::channel(1024);
         let store = Self {

@@ -61,6 +61,13 @@ pub enum Effect {
         /// Until the mandate's end.
         until: Time,
     },
+    /// These statements are written only while this asker's mandate is not withdrawn.
+    Under {
+        /// The asker's code.
+        asker: sanku_values::DivisionCode,
+        /// The mandate.
+        mandate: StatementId,
+    },
     /// These statements are a question or a withdrawal of this node's own: it is being asked now, and again until it is settled.
     Asked {
         /// Its id.
@@ -257,11 +264,16 @@ impl Sequencer {
                 // A file that is in already has one effect: this call appends nothing.
                 let mut known = None;
                 let mut different = false;
+                let mut withdrawn = false;
                 for effect in effects {
                     if let Effect::Said { origin, id, leaf: Some(leaf), .. } = effect {
                         // Another process may have taken the id since the caller looked.
                         let row = sqlx::query("SELECT leaf FROM questions WHERE origin = $1 AND id = $2").bind(origin.to_string()).bind(id.to_string()).fetch_optional(&mut *tx).await?;
                         different |= row.map(|row| row.try_get::<Vec<u8>, _>(0)).transpose()?.is_some_and(|stored| stored != leaf.bytes());
+                    }
+                    if let Effect::Under { asker, mandate } = effect {
+                        // It may have come while the caller searched.
+                        withdrawn |= sqlx::query("SELECT 1 FROM withdrawals WHERE asker = $1 AND mandate = $2 AND until >= $3").bind(i64::from(asker.number())).bind(mandate.to_string()).bind(now.millis()).fetch_optional(&mut *tx).await?.is_some();
                     }
                     if let Effect::Import(import) = effect {
                         let row = sqlx::query("SELECT number FROM imports WHERE digest = $1").bind(import.digest.bytes().to_vec()).fetch_optional(&mut *tx).await?;
@@ -276,6 +288,10 @@ impl Sequencer {
                 }
                 if different {
                     results.push(Err(StoreError::Different));
+                    continue;
+                }
+                if withdrawn {
+                    results.push(Err(StoreError::Withdrawn));
                     continue;
                 }
                 let key = {
@@ -348,6 +364,8 @@ impl Sequencer {
                             sqlx::query("UPDATE asked SET due = $1, leased = 0 WHERE origin = $2 AND id = $3")
                                 .bind(due.map(Time::millis)).bind(self.origin.to_string()).bind(id.to_string()).execute(&mut *tx).await?;
                         }
+                        // Judged above, before anything was written.
+                        Effect::Under { .. } => {}
                         Effect::Import(import) => {
                             let next: i64 = sqlx::query("SELECT COALESCE(MAX(number), 0) + 1 FROM imports").fetch_one(&mut *tx).await?.try_get(0)?;
                             let key_name = format!("import {next}");
