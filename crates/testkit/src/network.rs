@@ -351,6 +351,10 @@ impl Network for Line {
     }
 
     async fn log_file(&self, from: DivisionCode, log: &Origin, file: LogFile) -> Result<Option<Bytes>, AskFailure> {
+        self.process.lives().await;
+        if let Some(air) = self.wires.air() {
+            air.pass(self.from, from).await?;
+        }
         let node = self.reach(from)?;
         let found = node.log_file(log, file, Some(self.from)).await;
         found.map_err(|error| AskFailure::new(Outcome::PeerError, error.to_string()))
