@@ -77,7 +77,7 @@ impl Store {
             let place = format!("received {origin} {id} {} {} {count}", run.origin, run.first);
             let sealed = key.seal(place.as_bytes(), wire.as_bytes())?;
             on!(&self.database, pool => sqlx::query("INSERT INTO received (origin, id, log, first, count, wire) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING")
-                .bind(origin.to_string()).bind(id.to_string()).bind(run.origin.to_string()).bind(run.first.cast_signed()).bind(count).bind(sealed).execute(pool).await.map(drop))?;
+                .bind(origin.to_string()).bind(id.to_string()).bind(run.origin.to_string()).bind(run.first.cast_signed()).bind(count).bind(sealed).execute(pool).await.map(drop)?);
         }
         Ok(())
     }
@@ -111,7 +111,7 @@ impl Store {
     /// Keeps a note.
     pub async fn keep_note(&self, name: &str, number: u64, bytes: &str) -> Result<(), StoreError> {
         on!(&self.database, pool => sqlx::query("INSERT INTO notes (name, number, bytes) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-            .bind(name).bind(number.cast_signed()).bind(bytes).execute(pool).await.map(drop))?;
+            .bind(name).bind(number.cast_signed()).bind(bytes).execute(pool).await.map(drop)?);
         Ok(())
     }
 
