@@ -11,6 +11,10 @@ demo *ARGS:
 test *ARGS:
     bash .ci/test {{ARGS}}
 
+# Hurt real processes: root, Debian's faketime, minutes
+faults *ARGS:
+    bash tests/faults/run {{ARGS}}
+
 # Form and lints
 lint:
     cargo fmt --all --check
