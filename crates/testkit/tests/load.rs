@@ -11,7 +11,8 @@ use sanku_exchange::{BreakerState, ExchangeError, Hop, Limits};
 use sanku_federation_protocol::names::Outcome;
 use sanku_federation_protocol::problem::ProblemKind;
 use sanku_federation_protocol::stream::write_run;
-use sanku_testkit::{Fault, Federation, HEAD, code, outcome, plates};
+use sanku_testkit::time::{Stillness, TrueTime};
+use sanku_testkit::{Fault, Federation, HEAD, code, morning, outcome, plates};
 use sqlx::Connection;
 
 const PROVINCE: u32 = 420_000;
@@ -207,10 +208,16 @@ fn twice() -> Policy {
     }
 }
 
-#[tokio::test]
+/// Budgets refill by the second: on simulated time no slow machine refills them.
+async fn on_simulated_time(policy: impl Fn(u32) -> Policy) -> Federation {
+    let url = |_| "sqlite::memory:".to_owned();
+    let still = Arc::new(Stillness::default());
+    Federation::under(&ALL, policy, url, TrueTime::at(morning()), Some(still)).await
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_examiner_who_asked_too_much_is_told_so_before_anything_is_logged() {
-    let federation =
-        Federation::with_policies(&ALL, |node| if node == HERE { twice() } else { Policy::default() }).await;
+    let federation = on_simulated_time(|node| if node == HERE { twice() } else { Policy::default() }).await;
     for _ in 0..2 {
         assert!(federation.ask(HERE, federation.case()).await.merged.complete);
     }
@@ -221,15 +228,20 @@ async fn an_examiner_who_asked_too_much_is_told_so_before_anything_is_logged() {
     let mut colleague = federation.case();
     colleague["examiner"]["staff_number"] = "1003".into();
     assert!(federation.ask(HERE, colleague).await.merged.complete);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(
+        federation.ask(HERE, federation.case()).await.merged.complete,
+        "a second is one question"
+    );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_target_keeps_budgets_of_its_own_and_refusals_count_double() {
     let closed = Policy {
         other: Vec::new(),
         ..twice()
     };
-    let federation = Federation::with_policies(&ALL, |node| {
+    let federation = on_simulated_time(|node| {
         if node == THERE {
             closed.clone()
         } else {
