@@ -16,6 +16,7 @@ mod hostile;
 mod late;
 mod operations;
 mod recovery;
+#[allow(dead_code, reason = "shared with the tests of faults")]
 mod rig;
 
 use std::os::unix::fs::PermissionsExt;
