@@ -309,11 +309,6 @@ impl Rig {
             .is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
-    /// A node's process.
-    pub(crate) fn pid(&self, code: u32) -> u32 {
-        self.nodes[&code].id()
-    }
-
     /// `kill -9`.
     pub(crate) fn kill(&mut self, code: u32) {
         if let Some(mut child) = self.nodes.remove(&code) {
