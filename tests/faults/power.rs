@@ -16,12 +16,14 @@ fn f21_two_hundred_power_cuts_under_load_lose_nothing_that_was_acknowledged() {
         std::fs::create_dir(folder).unwrap();
     }
     let [image, copy, disk, crash] = paths.map(|path| path.display().to_string());
-    std::fs::File::create(&image).unwrap().set_len(48 << 20).unwrap();
+    std::fs::File::create(&image).unwrap().set_len(256 << 20).unwrap();
     system(&["mkfs.ext4", "-q", "-m", "0", &image]);
     system(&["mount", "-o", "loop", &image, &disk]);
     let _mounted = Mounted(disk.clone());
     // The asker's own log: what its user was told is what must be there.
-    rig.configure(421_002, "sqlite:node.db", &format!("sqlite:{disk}/node.db"));
+    // What the node remembers beside its database loses its power with it.
+    let database = format!("url = \"sqlite:{disk}/node.db\"\nmemory = \"{disk}/newest-checkpoint\"");
+    rig.configure(421_002, "url = \"sqlite:node.db\"", &database);
     for code in CODES {
         rig.fill(code);
         rig.serve(code);
@@ -38,12 +40,15 @@ fn f21_two_hundred_power_cuts_under_load_lose_nothing_that_was_acknowledged() {
         scope.spawn(|| {
             while !stop.load(Ordering::SeqCst) {
                 let lines = ask(&rig);
-                let result = &event(&lines, "result").unwrap()["result"];
+                let answer = event(&lines, "result").unwrap_or_else(|| panic!("no result: {lines:?}"));
+                let result = &answer["result"];
                 assert_eq!(outcome(result, 421_003), "answered");
                 let size = status(&rig, 421_002)["log"]["entries"].as_u64().unwrap();
                 acknowledged.store(size, Ordering::SeqCst);
             }
         });
+        // Whatever fails, the load ends.
+        let _ended = Ended(&stop);
         for round in 0..200_u64 {
             std::thread::sleep(Duration::from_millis(pause_of(round)));
             let promised = acknowledged.load(Ordering::SeqCst);
@@ -62,7 +67,6 @@ fn f21_two_hundred_power_cuts_under_load_lose_nothing_that_was_acknowledged() {
             system(&["umount", &crash]);
             std::mem::forget(mounted);
         }
-        stop.store(true, Ordering::SeqCst);
     });
     assert!(
         sizes.last().unwrap() > &(sizes[0] + 100),
@@ -73,6 +77,15 @@ fn f21_two_hundred_power_cuts_under_load_lose_nothing_that_was_acknowledged() {
         sizes[0],
         sizes.last().unwrap()
     );
+}
+
+/// Ends the load when it goes.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// A pause that differs from round to round, the same in each run.
