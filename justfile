@@ -17,6 +17,10 @@ simulate:
     SANKU_DAY_HOURS=24 SANKU_DAY_QUESTIONS=288 SANKU_SIZE=full cargo test --profile simulate -p sanku-testkit --test simulation every_question_of_a_day -- --nocapture
     SANKU_NODES=3000 cargo test --profile simulate -p sanku-testkit --test simulation one_question_reaches -- --nocapture
 
+# Hurt real processes: root, Debian's faketime, minutes
+faults *ARGS:
+    bash tests/faults/run {{ARGS}}
+
 # Form and lints
 lint:
     cargo fmt --all --check

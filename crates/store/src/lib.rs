@@ -46,6 +46,21 @@ pub enum StoreError {
     /// The database does not answer as it should.
     #[error("数据库 database: {0}")]
     Database(String),
+    /// The disk is full: nothing was written.
+    #[error(
+        "磁盘已满，未写入；腾出空间后自动恢复 the disk is full, nothing was written; make room, and the node goes on by itself"
+    )]
+    Full,
+    /// The disk failed while something was written: what it holds is not known, and this process touches it no more.
+    #[error(
+        "磁盘写入失败，本进程停用数据库；查看 dmesg 和磁盘，重新启动后核对 the disk failed while it was written, and this process uses the database no more; see dmesg and the disk, then start the node again: it verifies what is there"
+    )]
+    Failed,
+    /// A newer program made the database.
+    #[error(
+        "数据库由较新的程序建立（结构 {0}）；用那个版本或更新的程序，或恢复升级前的备份 a newer program made this database (schema {0}); run that program or a newer one, or put back the copy from before the upgrade"
+    )]
+    Newer(i64),
     /// The schema cannot be brought up to date.
     #[error("数据库结构 schema: {0}")]
     Schema(String),
@@ -105,11 +120,15 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         // Messages of databases may quote values: only their kind goes further.
         match error {
-            sqlx::Error::Database(error) => Self::Database(
-                error
-                    .code()
-                    .map_or_else(|| "refused".to_owned(), |code| format!("code {code}")),
-            ),
+            sqlx::Error::Database(error) => match error.code().as_deref() {
+                // SQLITE_FULL, SQLITE_IOERR_SHMSIZE; PostgreSQL's disk_full.
+                Some("13" | "4874" | "53100") => Self::Full,
+                // SQLITE_IOERR_FSYNC, _WRITE, _DIR_FSYNC. After a failed fsync the kernel may call pages clean that
+                // never reached the disk: writing on would build on what is not there.
+                Some("1034" | "778" | "1290") => Self::Failed,
+                Some(code) => Self::Database(format!("code {code}")),
+                None => Self::Database("refused".to_owned()),
+            },
             sqlx::Error::Io(error) => Self::Database(error.kind().to_string()),
             sqlx::Error::PoolTimedOut => Self::Database("no connection in time".to_owned()),
             sqlx::Error::RowNotFound => Self::Corrupt("a row is missing"),
@@ -234,6 +253,11 @@ impl Store {
             .run(receiver),
         );
         Ok(store)
+    }
+
+    /// Comes when the disk failed under this process: from then on every call ends with [`StoreError::Failed`].
+    pub async fn failed(&self) {
+        self.database.failed().await;
     }
 
     /// The log's origin.

@@ -14,7 +14,7 @@ use sanku_values::{Clock, Time};
 use sqlx::{QueryBuilder, Row};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::database::{Database, on};
+use crate::database::{CALL, Database, on};
 use crate::ground::{Ground, IsOf, broken};
 use crate::log::{OwnKey, frontier_nodes, hash_of_row, held, node_of, place, place_of};
 use crate::queue::AskedKind;
@@ -186,6 +186,7 @@ impl Sequencer {
         let written = self.commit(edge, &group).await;
         let error = match self.ground.found(written) {
             Ok((edge, results)) => {
+                self.database.is_full(true);
                 for (job, result) in group.into_iter().zip(results) {
                     // A caller that went away has its statements in the log all the same.
                     let _ = job.reply.send(result);
@@ -209,7 +210,7 @@ impl Sequencer {
         tracing::error!(%error, "the log could not be written");
         for job in group {
             let said = match &error {
-                StoreError::Recovering(why) => StoreError::Recovering(why.clone()),
+                kept @ (StoreError::Recovering(_) | StoreError::Full | StoreError::Failed) => kept.clone(),
                 other => StoreError::NotWritten(other.to_string()),
             };
             let _ = job.reply.send(Err(said));
@@ -222,7 +223,21 @@ impl Sequencer {
         edge: Option<Edge>,
         group: &[Job],
     ) -> Result<(Edge, Vec<Result<Committed, StoreError>>), StoreError> {
-        on!(&self.database, pool => {
+        let rows_of = |job: &Job| {
+            job.effects
+                .iter()
+                .map(|effect| {
+                    if let Effect::Import(import) = effect {
+                        import.rows.len()
+                    } else {
+                        0
+                    }
+                })
+                .sum::<usize>()
+        };
+        let rows: usize = group.iter().map(rows_of).sum();
+        let limit = CALL + Duration::from_millis(rows as u64);
+        on!(&self.database, within limit, pool => {
             let mut tx = pool.begin_with(self.database.begin()).await?;
             let head = sqlx::query(self.database.lock_head()).fetch_one(&mut *tx).await?;
             let (number, size, time): (i64, i64, i64) = (head.try_get(0)?, head.try_get(1)?, head.try_get(2)?);
