@@ -84,7 +84,7 @@ impl Network for PeerNetwork {
     async fn log_file(&self, from: DivisionCode, log: &Origin, file: LogFile) -> Result<Option<Bytes>, AskFailure> {
         let path = format!("/v1/logs/{}/{}/{}", log.node, log.number, file.path());
         match self.whole(from, &path).await {
-            Ok(bytes) => Ok(Some(bytes.into())),
+            Ok((bytes, _)) => Ok(Some(bytes.into())),
             Err(failure) if failure.problem == Some(ProblemKind::NotFound) => Ok(None),
             Err(failure) => Err(failure),
         }

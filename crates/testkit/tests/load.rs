@@ -11,8 +11,9 @@ use sanku_exchange::{BreakerState, ExchangeError, Hop, Limits};
 use sanku_federation_protocol::names::Outcome;
 use sanku_federation_protocol::problem::ProblemKind;
 use sanku_federation_protocol::stream::write_run;
+use sanku_store::Pace;
 use sanku_testkit::time::{Stillness, TrueTime};
-use sanku_testkit::{Fault, Federation, HEAD, code, morning, outcome, plates};
+use sanku_testkit::{Fault, Federation, HEAD, Wires, code, morning, outcome, plates};
 use sqlx::Connection;
 use tokio::time::Instant;
 
@@ -215,8 +216,9 @@ const AT_MOST: Duration = Duration::from_millis(2050);
 /// Budgets refill by the second: on simulated time no slow machine refills them.
 async fn on_simulated_time(codes: &[u32], policy: impl Fn(u32) -> Policy) -> Federation {
     let url = |_| "sqlite::memory:".to_owned();
-    let still = Arc::new(Stillness::default());
-    Federation::under(codes, policy, url, TrueTime::at(morning()), Some(still)).await
+    let still: Arc<dyn Pace> = Arc::new(Stillness::default());
+    let pace = Box::new(move |_, _: &Arc<Wires>| Some(Arc::clone(&still)));
+    Federation::under(codes, policy, url, TrueTime::at(morning()), pace).await
 }
 
 #[tokio::test(start_paused = true)]
