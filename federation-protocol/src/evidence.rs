@@ -4,14 +4,14 @@
 //! result with proofs, then the merged result. [`verify`] checks all of it and computes targets, outcomes, completeness and
 //! merge anew, to the same bytes. What cosignatures are at hand, and what is unwitnessed, it says beside.
 //!
-//! Keys of logs are judged by all notes of the file and any newer ones, at the time of the newest result: until witnesses
-//! exist, that is when the asker judged them.
+//! Keys of logs are judged by all notes of the file and any newer ones, at the time when the cosignature that counts was made;
+//! of what is unwitnessed at the time of the newest result, which is when the asker judged them.
 
 mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use sanku_tlog::Hash;
+use sanku_tlog::{Hash, SignedNote};
 use sanku_values::{DivisionCode, FederationName, Time};
 
 pub use verify::verify;
@@ -22,16 +22,30 @@ use crate::merge::Merged;
 use crate::names::{Origin, Outcome, Rule, StatementId};
 use crate::notes::NoteRefused;
 use crate::statement::{RunError, VerifiedRun};
-use crate::stream::{StreamError, write_note, write_run};
+use crate::stream::{StreamError, write_consistency, write_note, write_run};
 
-/// Writes an evidence file. The question's run comes first; bodies are open.
+/// Cosigned checkpoints that cover others, by log and root: each with the proof that it begins with the other.
+pub type Covers = BTreeMap<(String, Hash), (SignedNote, Vec<Hash>)>;
+
+/// Writes an evidence file. The question's run comes first; bodies are open. Behind the first run under a checkpoint that is
+/// covered stands the cosigned one.
 pub fn write<'a>(
     notes: impl IntoIterator<Item = &'a [u8]>,
     runs: impl IntoIterator<Item = &'a VerifiedRun>,
+    covers: &Covers,
     merged: &Merged,
 ) -> String {
     let mut out: String = notes.into_iter().map(write_note).collect();
-    out.extend(runs.into_iter().map(write_run));
+    let mut covered = BTreeSet::new();
+    for run in runs {
+        out.push_str(&write_run(run));
+        let place = (run.origin.to_string(), run.root);
+        if let Some((cover, proof)) = covers.get(&place)
+            && covered.insert(place.clone())
+        {
+            out.push_str(&write_consistency(cover, &place.0, run.size, proof));
+        }
+    }
     out.push_str("M ");
     out.push_str(&String::from_utf8_lossy(&merged.bytes()));
     out.push('\n');

@@ -5,6 +5,7 @@
 pub mod body;
 pub mod entry;
 pub mod evidence;
+pub mod forks;
 pub mod gather;
 pub mod json;
 pub mod merge;

@@ -183,6 +183,8 @@ pub struct VerifiedRun {
     pub checkpoint: Arc<SignedNote>,
     /// The checkpoint's size.
     pub size: u64,
+    /// The checkpoint's root.
+    pub root: Hash,
     /// The log.
     pub origin: Origin,
     /// Index of the first entry.
@@ -240,6 +242,7 @@ impl UnverifiedRun {
         Ok(VerifiedRun {
             checkpoint: note,
             size: checkpoint.size,
+            root: checkpoint.root,
             origin,
             first,
             proof,
@@ -278,6 +281,7 @@ impl VerifiedRun {
             Some(Self {
                 checkpoint: Arc::clone(&self.checkpoint),
                 size: self.size,
+                root: self.root,
                 origin: self.origin.clone(),
                 first: self.first + *offset as u64,
                 proof,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sanku_tlog::{Hash, SignedNote};
+use sanku_tlog::{Checkpoint, ForkProof, Hash, SignedNote};
 
 use crate::body::LONGEST_BODY;
 use crate::entry::LONGEST_ENTRY;
@@ -54,8 +54,10 @@ pub enum StreamError {
 pub enum Event {
     /// A whole run, not yet verified.
     Run(Box<UnverifiedRun>),
-    /// A consistency proof: origin, old size, hashes.
-    Consistency(Origin, u64, Vec<Hash>),
+    /// A consistency proof up to the latest checkpoint.
+    Consistency(Consistency),
+    /// Two checkpoints of one log disagree: the last two (files about forks only).
+    Fork(Origin, Box<ForkProof>),
     /// A signed note (evidence files only).
     Note(Vec<u8>),
     /// The merged result (evidence files only).
@@ -66,6 +68,19 @@ pub enum Event {
     Problem(Problem),
 }
 
+/// The log of a checkpoint begins with the log of an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consistency {
+    /// The later checkpoint.
+    pub checkpoint: Arc<SignedNote>,
+    /// The log.
+    pub origin: Origin,
+    /// Size of the earlier one.
+    pub old: u64,
+    /// The proof.
+    pub proof: Vec<Hash>,
+}
+
 /// Reads a stream as it comes.
 #[derive(Debug, Default)]
 pub struct Reader {
@@ -74,6 +89,8 @@ pub struct Reader {
     searched: usize,
     line: u64,
     checkpoint: Option<Arc<SignedNote>>,
+    /// The checkpoint before it.
+    before: Option<Arc<SignedNote>>,
     entry: Option<Vec<u8>>,
     statements: Vec<Statement>,
     weight: usize,
@@ -142,7 +159,7 @@ impl Reader {
             b'C' => {
                 let note =
                     SignedNote::parse(&self.base64(content)?).map_err(|_| self.wrong("not a signed checkpoint"))?;
-                self.checkpoint = Some(Arc::new(note));
+                self.before = self.checkpoint.replace(Arc::new(note));
                 Ok(None)
             }
             b'E' => {
@@ -160,9 +177,17 @@ impl Reader {
             }
             b'P' => self.run(content).map(Some),
             b'K' => {
-                let (origin, old, hashes) = self.numbered(content)?;
-                Ok(Some(Event::Consistency(origin, old, hashes)))
+                let (origin, old, proof) = self.numbered(content)?;
+                let checkpoint = self.checkpoint.clone();
+                let checkpoint = checkpoint.ok_or_else(|| self.wrong("no checkpoint stands before"))?;
+                Ok(Some(Event::Consistency(Consistency {
+                    checkpoint,
+                    origin,
+                    old,
+                    proof,
+                })))
             }
+            b'F' => self.fork(content).map(Some),
             b'N' => Ok(Some(Event::Note(self.base64(content)?))),
             b'X' => {
                 let problem = serde_json::from_slice(content).map_err(|_| self.wrong("not a problem document"))?;
@@ -204,6 +229,22 @@ impl Reader {
         })))
     }
 
+    fn fork(&self, content: &[u8]) -> Result<Event, StreamError> {
+        let (origin, _, mut hashes) = self.numbered(content)?;
+        let (Some(smaller), Some(larger), false) = (&self.before, &self.checkpoint, hashes.is_empty()) else {
+            return Err(self.wrong("two checkpoints stand before, and a root comes first"));
+        };
+        let root = hashes.remove(0);
+        let (smaller, larger) = (SignedNote::clone(smaller), SignedNote::clone(larger));
+        let fork = ForkProof {
+            smaller,
+            larger,
+            root,
+            proof: hashes,
+        };
+        Ok(Event::Fork(origin, Box::new(fork)))
+    }
+
     /// Origin, a number, hashes: separated by single spaces.
     fn numbered(&self, content: &[u8]) -> Result<(Origin, u64, Vec<Hash>), StreamError> {
         let read = || {
@@ -241,7 +282,7 @@ impl Reader {
 
 const fn limit_of(letter: u8) -> usize {
     match letter {
-        b'C' | b'P' | b'K' => 8 * KIB,
+        b'C' | b'P' | b'K' | b'F' => 8 * KIB,
         b'E' => LONGEST_ENTRY,
         b'B' => LONGEST_BODY,
         b'S' => 6 << 20,
@@ -307,6 +348,28 @@ fn cuts(run: &VerifiedRun) -> Vec<(usize, usize)> {
         }
     }
     parts
+}
+
+/// Writes a later checkpoint and the proof that its log begins with the earlier one of size `old`.
+pub fn write_consistency(checkpoint: &SignedNote, origin: &str, old: u64, proof: &[Hash]) -> String {
+    let mut out = format!("C {}\nK {origin} {old}", STANDARD.encode(checkpoint.to_string()));
+    for hash in proof {
+        let _ = write!(out, " {}", hash.to_base64());
+    }
+    out.push('\n');
+    out
+}
+
+/// Writes the proof of a fork: both checkpoints, the root that the larger has at the smaller's size, the way from there.
+pub fn write_fork(origin: &Origin, fork: &ForkProof) -> String {
+    let size = Checkpoint::parse(fork.smaller.text()).map_or(0, |checkpoint| checkpoint.size);
+    let [smaller, larger] = [&fork.smaller, &fork.larger].map(|note| STANDARD.encode(note.to_string()));
+    let mut out = format!("C {smaller}\nC {larger}\nF {origin} {size} {}", fork.root.to_base64());
+    for hash in &fork.proof {
+        let _ = write!(out, " {}", hash.to_base64());
+    }
+    out.push('\n');
+    out
 }
 
 /// Writes a note's line.

@@ -66,6 +66,8 @@ pub struct Trust {
     /// Lists that forked: obeyed too until a higher number.
     forked: Vec<(String, u64, Revoked)>,
     forks: Vec<String>,
+    /// Logs of which two checkpoints disagree: of them only what is witnessed counts.
+    forked_logs: BTreeSet<Origin>,
     checkpoints: Arc<RememberedCheckpoints>,
 }
 
@@ -74,6 +76,8 @@ pub struct Trust {
 pub struct TrustAt<'a> {
     trust: &'a Trust,
     at: Time,
+    /// The cosignature that counts was made then: what came to be known later does not matter.
+    witnessed: bool,
 }
 
 impl Trust {
@@ -91,6 +95,7 @@ impl Trust {
             people: BTreeMap::new(),
             forked: Vec::new(),
             forks: Vec::new(),
+            forked_logs: BTreeSet::new(),
             checkpoints: Arc::default(),
         }
     }
@@ -411,6 +416,13 @@ impl Trust {
             .any(|row| row.what == RevokedWhat::Key && row.code == code && row.object.as_deref() == Some(key))
     }
 
+    /// Whether a key was revoked by an instant.
+    pub fn was_revoked_key(&self, code: DivisionCode, key: &str, at: Time) -> bool {
+        self.revoked_rows().any(|row| {
+            row.what == RevokedWhat::Key && row.code == code && row.object.as_deref() == Some(key) && row.since <= at
+        })
+    }
+
     /// The newest sealing key of a node that is good now.
     pub fn sealing_key(&self, code: DivisionCode, now: Time) -> Option<SealingPublicKey> {
         let keys = self
@@ -425,11 +437,41 @@ impl Trust {
 
     /// Trust as it judges logs at an instant.
     pub const fn at(&self, at: Time) -> TrustAt<'_> {
-        TrustAt { trust: self, at }
+        TrustAt {
+            trust: self,
+            at,
+            witnessed: false,
+        }
+    }
+
+    /// Trust as it judges what the cosignature that counts covers, made at this instant: the log's key was good then.
+    pub const fn when_witnessed(&self, at: Time) -> TrustAt<'_> {
+        TrustAt {
+            trust: self,
+            at,
+            witnessed: true,
+        }
+    }
+
+    /// From now on nothing of this log counts but what is witnessed: two of its checkpoints disagree.
+    pub fn distrust(&mut self, log: Origin) {
+        self.forked_logs.insert(log);
+    }
+
+    /// Logs of which two checkpoints disagree.
+    pub const fn forked_logs(&self) -> &BTreeSet<Origin> {
+        &self.forked_logs
+    }
+
+    /// The key that the registry in force has for a log, whatever became of it: for judging who signed a checkpoint.
+    pub fn registered_log_key(&self, log: &Origin) -> Option<&VerifierKey> {
+        let rows = &self.row(log.node).filter(|_| log.federation == self.federation)?.logs;
+        let row = rows.iter().find(|row| row.number == log.number)?;
+        (row.key.name() == log.to_string()).then_some(&row.key)
     }
 
     /// The row of a log whose key is not revoked, open or closed.
-    fn log_row(&self, log: &Origin) -> Result<(&NodeRow, &LogRow), RunError> {
+    fn log_row(&self, log: &Origin, witnessed: Option<Time>) -> Result<(&NodeRow, &LogRow), RunError> {
         let unknown = RunError::NotTrusted("unknown_log");
         if log.federation != self.federation {
             return Err(unknown);
@@ -439,10 +481,16 @@ impl Trust {
         if found.key.name() != log.to_string() {
             return Err(RunError::NotTrusted("key_name"));
         }
-        if self.is_revoked_key(log.node, &found.key.to_string())
-            || self.judge_member(log.node) == Err(ProblemKind::Revoked)
-        {
+        let key = found.key.to_string();
+        let revoked = match witnessed {
+            Some(at) => self.was_revoked_key(log.node, &key, at),
+            None => self.is_revoked_key(log.node, &key) || self.judge_member(log.node) == Err(ProblemKind::Revoked),
+        };
+        if revoked {
             return Err(RunError::NotTrusted("revoked"));
+        }
+        if witnessed.is_none() && self.forked_logs.contains(log) {
+            return Err(RunError::NotTrusted("forked"));
         }
         Ok((row, found))
     }
@@ -451,7 +499,7 @@ impl Trust {
 /// Without an instant: the log is registered for its node, which did not leave; it is not closed, its key not revoked.
 impl LogKeys for Trust {
     fn log_key(&self, log: &Origin) -> Result<VerifierKey, RunError> {
-        let (row, found) = self.log_row(log)?;
+        let (row, found) = self.log_row(log, None)?;
         if row.state == NodeState::Left {
             return Err(RunError::NotTrusted("left"));
         }
@@ -469,7 +517,7 @@ impl LogKeys for Trust {
 /// At an instant: the key's window holds it, and the node had not left by then.
 impl LogKeys for TrustAt<'_> {
     fn log_key(&self, log: &Origin) -> Result<VerifierKey, RunError> {
-        let (row, found) = self.trust.log_row(log)?;
+        let (row, found) = self.trust.log_row(log, self.witnessed.then_some(self.at))?;
         if self.at < found.from || self.at > found.until {
             return Err(RunError::NotTrusted("not_in_force"));
         }

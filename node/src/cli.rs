@@ -101,7 +101,9 @@ impl Command {
             Self::Import(args) => args.json.json,
             Self::Query(args) => args.json.json,
             Self::Withdraw(args) => args.json.json,
-            Self::Check(args) | Self::Status(args) | Self::Log(LogCommand::Verify(args)) => args.json,
+            Self::Check(args) | Self::Status(args) | Self::Log(LogCommand::Verify(args) | LogCommand::Forks(args)) => {
+                args.json
+            }
             Self::Federation(FederationCommand::Init { json, .. } | FederationCommand::Add { json, .. })
             | Self::Evidence(EvidenceCommand::Export { json, .. } | EvidenceCommand::Verify { json, .. })
             | Self::Records(RecordsCommand::Categories(json) | RecordsCommand::Show { json, .. }) => json.json,
@@ -297,6 +299,37 @@ pub(crate) enum LogCommand {
     Prove {
         /// 记录序号 The entry's index
         index: u64,
+    },
+    /// 列出发现的分叉 List forks that this node found: logs or notes that say two things
+    Forks(JsonArg),
+    /// 分叉的证明 The proof of a fork
+    #[command(subcommand)]
+    Fork(ForkCommand),
+    /// 把整个日志写成文件（C2SP tlog-tiles），供审计 Write the whole log as files for auditors: checkpoint, tiles, entries
+    Tiles {
+        /// 目录（不得已存在） The directory; it must not exist yet
+        dir: PathBuf,
+    },
+}
+
+/// What `log fork` understands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ForkCommand {
+    /// 导出证明 Write the proof as a file that anybody can check
+    Export {
+        /// 日志或公告，见 `sanku log forks` The log or the note, as `log forks` names it
+        subject: String,
+        /// 输出文件 Where to write it
+        #[arg(long, short, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// 离线验证证明 Check a proof; needs only the root's fingerprint
+    Verify {
+        /// 证明文件 The proof
+        file: PathBuf,
+        /// 根公告指纹（十六进制） The root's fingerprint in hex
+        #[arg(long, value_name = "HEX")]
+        root: String,
     },
 }
 

@@ -124,7 +124,7 @@ async fn batch(State(exchange): State<SharedExchange>, State(work): State<Work>,
             let line = match came {
                 Ok(asked) => {
                     let subjects = result::subjects(&asked.question);
-                    json!({ "place": place, "result": result::document(&asked, subjects.as_ref(), &exchange.trust()) })
+                    json!({ "place": place, "result": result::document(&asked, subjects.as_ref(), &exchange.trust(), exchange.now()) })
                 }
                 Err(error) => {
                     let rule = match &error {
@@ -161,7 +161,7 @@ async fn follow(
         let known = exchange.known(follow.id).await;
         let subjects = known.ok().and_then(|(run, _)| result::subjects(&run));
         let followed = exchange.follow(follow.id, |asked| {
-            let result = result::document(asked, subjects.as_ref(), &exchange.trust());
+            let result = result::document(asked, subjects.as_ref(), &exchange.trust(), exchange.now());
             sender.try_send(json!({ "event": "changed", "result": result })).is_ok()
         });
         let line = tokio::select! {
@@ -260,7 +260,7 @@ async fn conclude(
     let line = match asked {
         Ok(asked) => {
             let subjects = result::subjects(&asked.question);
-            json!({ "event": "result", "result": result::document(&asked, subjects.as_ref(), &exchange.trust()) })
+            json!({ "event": "result", "result": result::document(&asked, subjects.as_ref(), &exchange.trust(), exchange.now()) })
         }
         Err(error) => json!({ "event": "failed", "message": error.to_string(), "trace": trace::current().id() }),
     };

@@ -59,6 +59,7 @@ const FIELDS: &[&str] = &[
     "question",
     "refused",
     "row",
+    "since",
     "size",
     "socket",
     "state",
@@ -66,6 +67,7 @@ const FIELDS: &[&str] = &[
     "unfit",
     "until",
     "waiting",
+    "what",
     "why",
     "witness",
 ];

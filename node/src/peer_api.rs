@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::LengthLimitError;
 use sanku_certs::PeerIdentity;
-use sanku_exchange::{Exchange, Hop, WitnessAnswer, trace};
+use sanku_exchange::{Exchange, Hop, LogFile, WitnessAnswer, trace};
 use sanku_federation_protocol::names::Origin;
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::stream::MEDIA_TYPE;
@@ -41,6 +41,7 @@ pub(crate) fn router(exchange: SharedExchange, work: Work) -> Router {
         .route("/v1/notes", get(list_notes).post(take_note))
         .route("/v1/notes/{*name}", get(note))
         .route("/v1/status", get(status))
+        .route("/v1/logs/{node}/{number}/{*file}", get(log_file))
         .route("/v1/witness/add-checkpoint", post(add_checkpoint))
         .route("/v1/witness/{origin}/checkpoint", get(seen_checkpoint))
         .layer(DefaultBodyLimit::disable())
@@ -230,6 +231,41 @@ async fn seen_checkpoint(State(exchange): State<SharedExchange>, Path(hash): Pat
     match seen {
         Some(note) => note.to_string().into_response(),
         None => problem_response(&Problem::new(ProblemKind::NotFound, "no such log was seen").of(exchange.here())),
+    }
+}
+
+/// C2SP tlog-tiles: the newest checkpoint and tiles of hashes, of this node's log and of those beyond it. No entries.
+async fn log_file(
+    State(exchange): State<SharedExchange>,
+    Extension(peer): Extension<PeerIdentity>,
+    Path((node, number, file)): Path<(String, u32, String)>,
+) -> Response {
+    let federation = exchange.trust().federation().clone();
+    let named = node.parse().ok().zip(LogFile::parse(&file));
+    let found = match named {
+        Some((node, file)) => {
+            let log = Origin {
+                federation,
+                node,
+                number,
+            };
+            exchange.log_file(&log, file, Some(peer.code)).await
+        }
+        None => Ok(None),
+    };
+    match found {
+        Ok(Some(bytes)) => {
+            let kind = if file == "checkpoint" {
+                "text/plain; charset=utf-8"
+            } else {
+                "application/octet-stream"
+            };
+            ([(header::CONTENT_TYPE, kind)], bytes).into_response()
+        }
+        Ok(None) => problem_response(&Problem::new(ProblemKind::NotFound, "no such file").of(exchange.here())),
+        Err(_) => problem_response(
+            &Problem::new(ProblemKind::Unavailable, "the database does not answer").of(exchange.here()),
+        ),
     }
 }
 

@@ -2,11 +2,13 @@
 
 use sanku_catalogue::{Catalogue, FieldKind, Value as FieldValue};
 use sanku_exchange::Asked;
+use sanku_exchange::links::ALARM;
 use sanku_federation_protocol::body::{QueryBody, Subject};
 use sanku_federation_protocol::merge::GapKind;
 use sanku_federation_protocol::names::Outcome;
 use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_federation_protocol::trust::Trust;
+use sanku_values::Time;
 use serde_json::{Value, json};
 
 use crate::output::{table, yuan};
@@ -17,7 +19,7 @@ pub(crate) fn subjects(run: &VerifiedRun) -> Option<Vec<Subject>> {
 }
 
 /// The document that `query --json` prints.
-pub(crate) fn document(asked: &Asked, subjects: Option<&Vec<Subject>>, trust: &Trust) -> Value {
+pub(crate) fn document(asked: &Asked, subjects: Option<&Vec<Subject>>, trust: &Trust, now: Time) -> Value {
     let merged = &asked.merged;
     let name = |code| {
         trust
@@ -76,7 +78,7 @@ pub(crate) fn document(asked: &Asked, subjects: Option<&Vec<Subject>>, trust: &T
     let unwitnessed: Vec<_> = asked
         .unwitnessed
         .iter()
-        .map(|(log, runs)| json!({ "log": log, "runs": runs }))
+        .map(|open| json!({ "log": open.log, "runs": open.runs, "since": open.since, "alarm": now >= open.since.plus(ALARM) }))
         .collect();
     json!({
         "query": asked.id,
@@ -202,6 +204,19 @@ pub(crate) fn tables(document: &Value) -> String {
             "未答复的节点将自动再问，下次 {}；等待补答：sanku query --again {} --wait Whoever has not answered is asked again by itself; --wait waits for it",
             text(&document["again"]),
             text(&document["query"])
+        ));
+    }
+    let unwitnessed = rows("unwitnessed");
+    if let Some(since) = unwitnessed.iter().filter_map(|open| open["since"].as_str()).min() {
+        let mark = if unwitnessed.iter().any(|open| open["alarm"] == true) {
+            "⚠ 超过 72 小时 for more than 72 hours: "
+        } else {
+            ""
+        };
+        let runs: u64 = unwitnessed.iter().filter_map(|open| open["runs"].as_u64()).sum();
+        out.push(format!(
+            "{mark}尚未见证 unwitnessed: {runs} 段 runs, {} 个日志 logs，起于 since {since}",
+            unwitnessed.len()
         ));
     }
     out.push(format!("查询编号 query {}", text(&document["query"])));

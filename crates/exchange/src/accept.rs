@@ -50,6 +50,14 @@ impl Question {
             Asking::Withdrawal(_) => 0,
         }
     }
+
+    /// The mandate that a question rests on.
+    pub(crate) fn mandate(&self) -> Option<StatementId> {
+        match &self.asking {
+            Asking::Query(entry, _) => Some(entry.mandate_id),
+            Asking::Withdrawal(_) => None,
+        }
+    }
 }
 
 /// What was accepted: questions of one asker that go the same way, with all that follows from them. A person's is a batch of one.

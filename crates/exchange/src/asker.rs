@@ -7,13 +7,14 @@ use std::time::Duration;
 use sanku_catalogue::Catalogue;
 use sanku_federation_protocol::body::{Body, Mandate, Person, QueryBody, Salt, Subject};
 use sanku_federation_protocol::entry::{Draft, QueryEntry, Said};
+use sanku_federation_protocol::evidence::Covers;
 use sanku_federation_protocol::gather::Gathered;
 use sanku_federation_protocol::merge::Merged;
 use sanku_federation_protocol::names::{Priority, StatementId};
 use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_federation_protocol::stream::{Event, Reader};
-use sanku_store::{AskedKind, Effect, Part, Urgency, key_name};
-use sanku_tlog::Hash;
+use sanku_store::{AskedKind, Effect, Part, Unwitnessed, Urgency, key_name};
+use sanku_tlog::{Checkpoint, Hash};
 use sanku_values::{DivisionCode, Time};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -58,8 +59,8 @@ pub struct Asked {
     pub merged: Merged,
     /// When it is asked again by itself; nothing at its end.
     pub again: Option<Time>,
-    /// Origins of logs whose runs it rests on, with the number of runs: unwitnessed until a cosignature that counts covers them.
-    pub unwitnessed: Vec<(String, usize)>,
+    /// Of which logs it rests on runs that no cosignature that counts covers yet, how many and since when.
+    pub unwitnessed: Vec<Unwitnessed>,
 }
 
 impl<N: Network> Exchange<N> {
@@ -247,18 +248,36 @@ impl<N: Network> Exchange<N> {
         Ok((recalled.run, recalled.known))
     }
 
-    /// Runs of other nodes about a question of ours, verified again.
+    /// Runs of other nodes about a question of ours, verified again: their logs' keys are good now, or were when the cosignature
+    /// that counts was made.
     pub async fn received(&self, id: StatementId) -> Result<Vec<VerifiedRun>, ExchangeError> {
         let trust = self.trust.load_full();
         let mut runs = Vec::new();
+        let mut covers = None;
         for wire in self.store.received(self.store.origin(), id).await? {
             let mut reader = Reader::new();
             reader.push(&wire);
             while let Ok(Some(event)) = reader.next_event() {
                 if let Event::Run(run) = event {
-                    match run.verify(&*trust) {
-                        Ok(run) => runs.push(run),
-                        Err(error) => tracing::warn!(%error, "a stored run counts no more"),
+                    let error = match run.clone().verify(&*trust) {
+                        Ok(run) => {
+                            runs.push(run);
+                            continue;
+                        }
+                        Err(error) => error,
+                    };
+                    if covers.is_none() {
+                        covers = Some(self.store.covers_of(self.store.origin(), id).await?);
+                    }
+                    let named = Checkpoint::parse(run.checkpoint.text()).ok();
+                    let witnessed = covers.iter().flatten().find(|cover| {
+                        named
+                            .as_ref()
+                            .is_some_and(|named| named.origin == cover.0 && named.root == cover.1)
+                    });
+                    match witnessed.map(|cover| run.verify(&trust.when_witnessed(cover.2))) {
+                        Some(Ok(run)) => runs.push(run),
+                        _ => tracing::warn!(%error, "a stored run counts no more"),
                     }
                 }
             }
@@ -266,11 +285,9 @@ impl<N: Network> Exchange<N> {
         Ok(runs)
     }
 
-    /// Everything a question's evidence holds as of its newest result: this node's runs in order, then what it received.
-    pub async fn evidence(
-        &self,
-        id: StatementId,
-    ) -> Result<(Vec<VerifiedRun>, Vec<VerifiedRun>, Merged), ExchangeError> {
+    /// Everything a question's evidence holds as of its newest result: this node's runs in order, under the cosigned checkpoint
+    /// where it holds them, then what it received; and what covers that.
+    pub async fn evidence(&self, id: StatementId) -> Result<(Vec<VerifiedRun>, Covers, Merged), ExchangeError> {
         loop {
             let said = until_result(self.store.said(self.store.origin(), id).await?);
             let received = self.received(id).await?;
@@ -279,7 +296,21 @@ impl<N: Network> Exchange<N> {
             let now = until_result(self.store.said(self.store.origin(), id).await?);
             if now.len() == said.len() {
                 let merged = self.merged(&run, &known)?;
-                return Ok((said, received, merged));
+                let mut runs = Vec::new();
+                let cosigned = self.store.cosigned().await?;
+                for run in said {
+                    let count = run.statements.len() as u64;
+                    runs.push(match &cosigned {
+                        Some(cosigned) if cosigned.0.size >= run.first + count => {
+                            self.store.run_under(cosigned.clone(), run.first, count).await?
+                        }
+                        _ => run,
+                    });
+                }
+                runs.extend(received);
+                let covers = self.store.covers_of(self.store.origin(), id).await?.into_iter();
+                let covers = covers.map(|(log, root, _, cover, proof)| ((log, root), (cover, proof)));
+                return Ok((runs, covers.collect(), merged));
             }
         }
     }

@@ -15,6 +15,8 @@ pub mod case;
 pub mod clock;
 mod conduct;
 mod follow;
+pub mod links;
+mod log_files;
 mod neighbours;
 pub mod network;
 mod once;
@@ -43,6 +45,7 @@ pub use breaker::BreakerState;
 pub use budgets::Limits;
 pub use case::Case;
 pub use conduct::Misbehaved;
+pub use log_files::LogFile;
 pub use network::{AskFailure, ByteStream, Hop, Network, PeerStatus, Reply, Witnessed};
 pub use question::Lines;
 use sanku_federation_protocol::json::NotALine;
@@ -161,6 +164,7 @@ impl ExchangeError {
     const fn for_strangers(&self) -> &'static str {
         match self {
             Self::Store(StoreError::Clock) => "this node's clock cannot be trusted now",
+            Self::Store(StoreError::Full) => "this node's disk is full, nothing is said",
             Self::Store(_) => "the database does not answer",
             Self::Conflict => "other bytes under this id",
             Self::NoSealingKey => "the asker has no sealing key",
@@ -187,6 +191,7 @@ pub struct Exchange<N> {
     admission: admission::Admission,
     posing: tokio::sync::Mutex<()>,
     note_turn: tokio::sync::Mutex<()>,
+    log_files: log_files::LogFiles,
     fruitless: std::sync::Mutex<HashMap<DivisionCode, Instant>>,
     readings: clock::Readings,
     observed: standing::Observations,
@@ -221,6 +226,7 @@ impl<N: Network> Exchange<N> {
             policy,
             posing: tokio::sync::Mutex::new(()),
             note_turn: tokio::sync::Mutex::new(()),
+            log_files: log_files::LogFiles::default(),
             fruitless: std::sync::Mutex::default(),
             readings: clock::Readings::default(),
             observed: standing::Observations::default(),

@@ -288,7 +288,7 @@ impl Reading<'_> {
                         // Waiting for our own reader is not the neighbour's time.
                         pace.rests(Instant::now());
                     }
-                    Event::Note(_) | Event::Merged(_) | Event::Consistency(..) => {
+                    Event::Note(_) | Event::Merged(_) | Event::Consistency(_) | Event::Fork(..) => {
                         return Err(self.malformed(&"a line that belongs in no response"));
                     }
                 }

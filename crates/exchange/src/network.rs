@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use sanku_federation_protocol::names::Outcome;
+use sanku_federation_protocol::names::{Origin, Outcome};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::trace::Trace;
 use sanku_tlog::Hash;
 use sanku_values::{DivisionCode, Time};
+
+use crate::log_files::LogFile;
 
 /// What travels beside a statement from node to node, rewritten at each hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +102,9 @@ pub struct PeerStatus {
     /// The newest checkpoints of the reader's logs that it has seen, as they were signed.
     #[serde(default)]
     pub seen: Vec<String>,
+    /// The digest over its notes, which travels beside.
+    #[serde(skip)]
+    pub notes: Option<Hash>,
 }
 
 /// The way to neighbours.
@@ -120,11 +125,29 @@ pub trait Network: Send + Sync + 'static {
         body: String,
     ) -> impl Future<Output = Result<Witnessed, AskFailure>> + Send;
 
+    /// A file of a log, a neighbour's own or one beyond it; nothing if there is none.
+    fn log_file(
+        &self,
+        from: DivisionCode,
+        log: &Origin,
+        file: LogFile,
+    ) -> impl Future<Output = Result<Option<Bytes>, AskFailure>> + Send;
+
     /// All notes that a neighbour has.
     fn notes_of(&self, from: DivisionCode) -> impl Future<Output = Result<Vec<String>, AskFailure>> + Send;
 
     /// Gives a neighbour a note.
     fn give_note(&self, to: DivisionCode, note: String) -> impl Future<Output = Result<(), AskFailure>> + Send;
+}
+
+/// How long a neighbour may take over what is no question: a note, a checkpoint. Whoever waits for ever for one neighbour does
+/// nothing for the others.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a neighbour gives in time.
+pub(crate) async fn in_time<T>(asking: impl Future<Output = Result<T, AskFailure>>) -> Result<T, AskFailure> {
+    let late = |_| AskFailure::new(Outcome::Late, "it did not answer in time");
+    tokio::time::timeout(PATIENCE, asking).await.map_err(late)?
 }
 
 #[cfg(test)]

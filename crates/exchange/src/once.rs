@@ -124,20 +124,19 @@ pub(crate) fn discloses(run: &VerifiedRun) -> bool {
         .any(|statement| matches!(statement.entry.said, Said::Answer(_)))
 }
 
-/// Whether every subject was answered and nothing of the newest answers was unavailable.
-pub(crate) fn answered(said: &[VerifiedRun]) -> bool {
+/// Subjects of whom nothing is left to be searched: their newest answer holds nothing that was unavailable.
+pub(crate) fn answered(said: &[VerifiedRun]) -> BTreeSet<u32> {
     let mut newest = BTreeMap::new();
     for statement in said.iter().flat_map(|run| &run.statements) {
         if let (Said::Answer(answer), Ok(body)) = (&statement.entry.said, statement.answer_body()) {
             newest.insert(answer.subject, body);
         }
     }
-    !newest.is_empty()
-        && newest.values().all(|body| {
-            body.categories
-                .iter()
-                .all(|category| category.status != Status::Unavailable)
-        })
+    let whole = newest.into_iter().filter(|(_, body)| {
+        let mut categories = body.categories.iter();
+        categories.all(|category| category.status != Status::Unavailable)
+    });
+    whole.map(|(subject, _)| subject).collect()
 }
 
 /// Whether it was refused by this rule before.

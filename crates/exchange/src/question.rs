@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sanku_federation_protocol::body::{AccountBody, Body, RefusalBody, Salt};
+use sanku_federation_protocol::body::{AccountBody, Body, RefusalBody, Salt, Subject};
 use sanku_federation_protocol::entry::{Draft, RefusalEntry, Said};
 use sanku_federation_protocol::names::{Outcome, Rule, StatementId};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
@@ -18,7 +18,7 @@ use sanku_federation_protocol::statement::{LONGEST_RUN, VerifiedRun};
 use sanku_federation_protocol::stream::{HEARTBEAT, write_problem, write_run};
 use sanku_federation_protocol::trace::Trace;
 use sanku_federation_protocol::trust::Trust;
-use sanku_store::{Effect, Part, Urgency, key_name};
+use sanku_store::{Effect, Part, StoreError, Urgency, key_name};
 use sanku_values::DivisionCode;
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 use tokio::time::Instant;
@@ -100,7 +100,17 @@ impl<N: Network> Exchange<N> {
                 };
                 start.take().map(|start| start.send(Ok(())));
                 // Whoever asks and does not listen gives its places back.
-                if !matches!(tokio::time::timeout(LISTENING, lines.send(line)).await, Ok(Ok(()))) {
+                let sending = tokio::time::timeout(LISTENING, lines.send(line));
+                tokio::pin!(sending);
+                let sent = loop {
+                    tokio::select! {
+                        biased;
+                        sent = &mut sending => break sent,
+                        // It goes on meanwhile: it may hold a connection of the database, for which others wait.
+                        end = &mut work, if done.is_none() => done = Some(end),
+                    }
+                };
+                if !matches!(sent, Ok(Ok(()))) {
                     return;
                 }
             }
@@ -180,7 +190,7 @@ impl<N: Network> Exchange<N> {
                 question,
                 before: account::last(&seat.said),
                 alone: stopped || onward.is_empty(),
-                searched: stopped || wanted.contains(&here),
+                wanted: stopped || wanted.contains(&here),
                 said: seat.said,
                 leave,
             });
@@ -208,7 +218,7 @@ impl<N: Network> Exchange<N> {
             runs: &runs,
         };
         let elsewhere = self.ask_neighbours(&stretches, hop, began, onward, &runs);
-        let local = self.say_here(&to, &turns, guards, hop, began);
+        let local = self.say_here(&to, &mut turns, guards, hop, began);
         let (heard, local) = tokio::join!(elsewhere, local);
         local?;
         self.account_for(&to, &turns, heard, hop).await
@@ -219,37 +229,17 @@ impl<N: Network> Exchange<N> {
     async fn say_here(
         &self,
         to: &Listener<'_>,
-        turns: &[Turn<'_>],
+        turns: &mut [Turn<'_>],
         guards: Vec<OwnedMutexGuard<()>>,
         hop: &Hop,
         began: Instant,
     ) -> Result<(), ExchangeError> {
-        let asked = to.asked;
         let mut guards = guards.into_iter();
-        for portion in portions(turns) {
-            let mut parts = Vec::new();
-            let mut at_last = Vec::new();
-            let drafts = self.drafts(asked, portion, began + hop.budget).await?;
-            for (turn, mut drafts) in portion.iter().zip(drafts) {
-                let mut last = account::place(&turn.said);
-                if turn.alone {
-                    // Nobody was asked: the account stands in the run of the answers.
-                    let body = account::due(turn.before.as_ref(), Vec::new(), Vec::new(), |_, _| false, hop)?;
-                    let stands = turn.before.as_ref().is_some_and(|before| account::same(before, &body));
-                    let sendable = last.is_some_and(|place| !turn.withdrawn() || !discloses(&turn.said[place]));
-                    if !drafts.is_empty() || !stands || !sendable {
-                        drafts.push(account::draft(turn.question.leaf, &body, self.clock.now())?);
-                        last = None;
-                    }
-                } else {
-                    last = None;
-                }
-                at_last.push(last);
-                if !drafts.is_empty() {
-                    parts.push(self.part(asked, turn.question, drafts, Vec::new()));
-                }
-            }
-            let said_now = self.say(asked, parts).await?;
+        let mut rest = turns;
+        while !rest.is_empty() {
+            let (portion, others) = rest.split_at_mut(portion(rest));
+            rest = others;
+            let (said_now, at_last) = self.say_portion(to.asked, portion, hop, began).await?;
             // Whoever repeats the question now finds what was said.
             drop(guards.by_ref().take(portion.len()).collect::<Vec<_>>());
             for (turn, last) in portion.iter().zip(&at_last) {
@@ -269,6 +259,72 @@ impl<N: Network> Exchange<N> {
             }
         }
         Ok(())
+    }
+
+    /// Logs what this node says about one run's worth of questions. Beside it: of each question the run of an account that
+    /// stands as it was said before, which is handed over at last.
+    async fn say_portion(
+        &self,
+        asked: &Accepted,
+        portion: &mut [Turn<'_>],
+        hop: &Hop,
+        began: Instant,
+    ) -> Result<(Vec<VerifiedRun>, Vec<Option<usize>>), ExchangeError> {
+        let mut drafts = self.drafts(asked, portion, began + hop.budget).await?;
+        loop {
+            let (mut parts, mut at_last) = (Vec::new(), Vec::new());
+            for (turn, drafts) in portion.iter().zip(&drafts) {
+                let mut drafts = drafts.clone();
+                let mut last = account::place(&turn.said).filter(|_| turn.alone);
+                if turn.alone {
+                    // Nobody was asked: the account stands in the run of the answers.
+                    let body = account::due(turn.before.as_ref(), Vec::new(), Vec::new(), |_, _| false, hop)?;
+                    let stands = turn.before.as_ref().is_some_and(|before| account::same(before, &body));
+                    let sendable = last.is_some_and(|place| !turn.withdrawn() || !discloses(&turn.said[place]));
+                    if !drafts.is_empty() || !stands || !sendable {
+                        drafts.push(account::draft(turn.question.leaf, &body, self.clock.now())?);
+                        last = None;
+                    }
+                }
+                at_last.push(last);
+                if !drafts.is_empty() {
+                    parts.push(self.part(asked, turn.question, drafts, Vec::new()));
+                }
+            }
+            match self.say(asked, parts).await {
+                // A withdrawal came while we searched: what was found is not said.
+                Err(ExchangeError::Store(StoreError::Withdrawn)) => {
+                    self.withdraw_from(asked, portion, &mut drafts).await?
+                }
+                said => return Ok((said?, at_last)),
+            }
+        }
+    }
+
+    /// Answers under mandates that are withdrawn by now become refusals.
+    ///
+    /// # Errors
+    /// `Withdrawn` if there are none, so that nobody tries the same again without end.
+    async fn withdraw_from(
+        &self,
+        asked: &Accepted,
+        portion: &mut [Turn<'_>],
+        drafts: &mut [Vec<Draft>],
+    ) -> Result<(), ExchangeError> {
+        let withdrawn = self.withdrawn(asked).await?;
+        let mut found = false;
+        for (turn, drafts) in portion.iter_mut().zip(drafts) {
+            if turn.mandate().is_some_and(|mandate| withdrawn.contains(&mandate)) && !turn.withdrawn() {
+                turn.leave = Leave::Stop(Rule::MandateWithdrawn);
+                *drafts = self.refusal(asked, turn, Rule::MandateWithdrawn)?;
+                found = true;
+            }
+        }
+        if found {
+            Ok(())
+        } else {
+            Err(StoreError::Withdrawn.into())
+        }
     }
 
     /// Accounts of the questions for which neighbours were asked: in runs of many questions, each always last about its question.
@@ -323,15 +379,7 @@ impl<N: Network> Exchange<N> {
     /// This node's decision about each question. Withdrawals need none: they are the asker's own.
     pub(crate) async fn leave(&self, asked: &Accepted) -> Result<Vec<Leave>, ExchangeError> {
         let now = self.clock.now();
-        let mandates: Vec<_> = asked
-            .questions
-            .iter()
-            .filter_map(|question| match &question.asking {
-                Asking::Query(entry, _) => Some(entry.mandate_id),
-                Asking::Withdrawal(_) => None,
-            })
-            .collect();
-        let withdrawn = self.store.withdrawn(asked.asker(), &mandates, now).await?;
+        let withdrawn = self.withdrawn(asked).await?;
         let leave = |question: &Arc<Question>| {
             let Asking::Query(entry, body) = &question.asking else {
                 return Leave::Refuse(Rule::Purpose);
@@ -347,6 +395,16 @@ impl<N: Network> Exchange<N> {
         Ok(asked.questions.iter().map(leave).collect())
     }
 
+    /// Those of the questions' mandates that are withdrawn now.
+    async fn withdrawn(&self, asked: &Accepted) -> Result<BTreeSet<StatementId>, ExchangeError> {
+        let mandates: Vec<_> = asked
+            .questions
+            .iter()
+            .filter_map(|question| question.mandate())
+            .collect();
+        Ok(self.store.withdrawn(asked.asker(), &mandates, self.clock.now()).await?)
+    }
+
     /// What is to be said here now about each question: answers, a refusal, or nothing where it was said before.
     async fn drafts(
         &self,
@@ -354,58 +412,60 @@ impl<N: Network> Exchange<N> {
         turns: &[Turn<'_>],
         until: Instant,
     ) -> Result<Vec<Vec<Draft>>, ExchangeError> {
+        let to_search: Vec<_> = turns.iter().map(Turn::search).collect();
         let now = self.clock.now();
-        // A second disclosure would be one too many: only what was unavailable is searched again.
-        let leaf = |turn: &&Turn<'_>| turn.searched && !answered(&turn.said);
-        let to_search: Vec<_> = turns.iter().filter(leaf).filter_map(Turn::leaf).collect();
-        let mut found = search::search(&self.store, &to_search, now, until).await?.into_iter();
+        let mut found = search::search(&self.store, to_search.iter().flatten(), now, until)
+            .await?
+            .into_iter();
         let mut all = Vec::new();
-        for turn in turns {
-            all.push(match (&turn.leave, &turn.question.asking) {
-                (_, Asking::Withdrawal(_)) => Vec::new(),
-                _ if !turn.searched => Vec::new(),
-                (Leave::Search(_), _) if answered(&turn.said) => Vec::new(),
-                (Leave::Search(_), _) => found.next().unwrap_or_default(),
-                (Leave::Refuse(rule) | Leave::Stop(rule), _) if refused(&turn.said, *rule) => Vec::new(),
-                // What was answered for good stays answered when the question or its mandate runs out later.
-                (Leave::Refuse(rule) | Leave::Stop(rule), _)
-                    if *rule != Rule::MandateWithdrawn && answered(&turn.said) =>
-                {
-                    Vec::new()
-                }
-                (Leave::Refuse(rule) | Leave::Stop(rule), _) => {
-                    // A refusal counts double, whether or not the budget has as much.
-                    let _ = self.charge(asked.asker(), turn.question);
-                    let (zh, en) = words(*rule);
-                    let body = RefusalBody {
-                        salt: Salt::generate()?,
-                        zh: zh.to_owned(),
-                        en: en.to_owned(),
-                    }
-                    .line()?;
-                    vec![Draft {
-                        id: StatementId::generate(now),
-                        said: Said::Refusal(RefusalEntry {
-                            re: turn.question.leaf,
-                            rule: *rule,
-                        }),
-                        body,
-                    }]
-                }
+        for (turn, searched) in turns.iter().zip(&to_search) {
+            all.push(match turn.leave {
+                _ if searched.is_some() => found.next().unwrap_or_default(),
+                Leave::Refuse(rule) | Leave::Stop(rule) if turn.wanted => self.refusal(asked, turn, rule)?,
+                _ => Vec::new(),
             });
         }
         Ok(all)
+    }
+
+    /// The refusal that is to be said, or nothing where it was said before.
+    fn refusal(&self, asked: &Accepted, turn: &Turn<'_>, rule: Rule) -> Result<Vec<Draft>, ExchangeError> {
+        let is_query = matches!(turn.question.asking, Asking::Query(..));
+        // What was answered for good stays answered when the question or its mandate runs out later.
+        let stays = rule != Rule::MandateWithdrawn && turn.left().is_empty();
+        if !is_query || stays || refused(&turn.said, rule) {
+            return Ok(Vec::new());
+        }
+        // A refusal counts double, whether or not the budget has as much.
+        let _ = self.charge(asked.asker(), turn.question);
+        let (zh, en) = words(rule);
+        let body = RefusalBody {
+            salt: Salt::generate()?,
+            zh: zh.to_owned(),
+            en: en.to_owned(),
+        };
+        Ok(vec![Draft {
+            id: StatementId::generate(self.clock.now()),
+            said: Said::Refusal(RefusalEntry {
+                re: turn.question.leaf,
+                rule,
+            }),
+            body: body.line()?,
+        }])
     }
 
     /// Logs what this node says about many questions, in runs of at most 256 statements that are written together.
     pub(crate) async fn say(&self, asked: &Accepted, parts: Vec<Part>) -> Result<Vec<VerifiedRun>, ExchangeError> {
         let mut calls: Vec<Vec<Part>> = Vec::new();
         let mut statements = LONGEST_RUN;
-        for part in parts {
+        for mut part in parts {
             statements += part.drafts.len();
             if statements > LONGEST_RUN {
                 calls.push(Vec::new());
                 statements = part.drafts.len();
+                if asked.asker() != self.here() {
+                    part.effects.push(Effect::Holds(Box::new(asked.run.clone())));
+                }
             }
             if let Some(call) = calls.last_mut() {
                 call.push(part);
@@ -435,6 +495,14 @@ impl<N: Network> Exchange<N> {
             leaf: Some(question.leaf),
             expires: asked.expires,
         });
+        if let Some(mandate) = question.mandate()
+            && drafts.iter().any(|draft| matches!(draft.said, Said::Answer(_)))
+        {
+            effects.push(Effect::Under {
+                asker: asked.asker(),
+                mandate,
+            });
+        }
         if let Asking::Withdrawal(entry) = &question.asking {
             effects.push(Effect::Withdrawn {
                 asker: asked.asker(),
@@ -571,7 +639,7 @@ struct Turn<'a> {
     /// No neighbour is asked.
     alone: bool,
     /// This node is asked itself, or stops it.
-    searched: bool,
+    wanted: bool,
 }
 
 impl Turn<'_> {
@@ -579,33 +647,42 @@ impl Turn<'_> {
         matches!(self.leave, Leave::Stop(Rule::MandateWithdrawn))
     }
 
-    fn leaf(&self) -> Option<search::Leaf<'_>> {
-        match (&self.leave, &self.question.asking) {
-            (Leave::Search(permit), Asking::Query(entry, body)) => Some(search::Leaf {
-                permit,
-                leaf: self.question.leaf,
-                entry,
-                body,
-            }),
-            _ => None,
-        }
+    fn mandate(&self) -> Option<StatementId> {
+        self.question.mandate()
+    }
+
+    /// Subjects that are left to be searched, by index. A second disclosure would be one too many: only of whom something was
+    /// unavailable is searched again.
+    fn left(&self) -> Vec<(u32, &Subject)> {
+        let Asking::Query(_, body) = &self.question.asking else {
+            return Vec::new();
+        };
+        let answered = answered(&self.said);
+        let subjects = (0..).zip(&body.subjects);
+        subjects.filter(|(subject, _)| !answered.contains(subject)).collect()
+    }
+
+    /// What is searched here.
+    fn search(&self) -> Option<search::Leaf<'_>> {
+        let (Leave::Search(permit), Asking::Query(entry, _)) = (&self.leave, &self.question.asking) else {
+            return None;
+        };
+        let left = self.left();
+        (self.wanted && !left.is_empty()).then_some(search::Leaf {
+            permit,
+            leaf: self.question.leaf,
+            entry,
+            subjects: left,
+        })
     }
 }
 
-/// Questions that are searched and said together: one run's worth of statements, one question at least.
-fn portions<'a, 'b>(turns: &'a [Turn<'b>]) -> Vec<&'a [Turn<'b>]> {
-    let mut portions = Vec::new();
-    let mut rest = turns;
-    while !rest.is_empty() {
-        let mut statements = 0;
-        let fit = rest.iter().take_while(|turn| {
-            statements += turn.question.subjects() + 1;
-            statements <= LONGEST_RUN
-        });
-        let count = fit.count().max(1);
-        let (portion, others) = rest.split_at(count);
-        portions.push(portion);
-        rest = others;
-    }
-    portions
+/// How many of these are searched and said together: one run's worth of statements, one question at least.
+fn portion(turns: &[Turn<'_>]) -> usize {
+    let mut statements = 0;
+    let fit = turns.iter().take_while(|turn| {
+        statements += turn.question.subjects() + 1;
+        statements <= LONGEST_RUN
+    });
+    fit.count().max(1)
 }

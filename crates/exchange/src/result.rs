@@ -11,7 +11,7 @@ use sanku_federation_protocol::names::{Outcome, StatementId, Status};
 use sanku_federation_protocol::outcomes::outcomes;
 use sanku_federation_protocol::problem::ProblemKind;
 use sanku_federation_protocol::statement::VerifiedRun;
-use sanku_store::Effect;
+use sanku_store::{Effect, Unwitnessed};
 use sanku_tlog::Hash;
 use sanku_values::{DivisionCode, Time};
 
@@ -28,7 +28,33 @@ impl<N: Network> Exchange<N> {
         let recalled = self.recall(id, &until_result(said)).await?;
         let merged = self.merged(&recalled.run, &recalled.known)?;
         let again = self.store.due(id).await?;
-        Ok(recalled.asked(id, merged, again))
+        let unwitnessed = self.unwitnessed(id, &recalled).await?;
+        Ok(recalled.asked(id, merged, again, unwitnessed))
+    }
+
+    /// What a question of ours rests on that no cosignature that counts covers.
+    async fn unwitnessed(&self, id: StatementId, recalled: &Recalled) -> Result<Vec<Unwitnessed>, ExchangeError> {
+        let mut unwitnessed = self.store.unwitnessed_of(self.store.origin(), id).await?;
+        let covered = self
+            .store
+            .cosigned()
+            .await?
+            .map_or(0, |(checkpoint, _)| checkpoint.size);
+        let own = self.store.origin().to_string();
+        let open = recalled
+            .runs
+            .iter()
+            .filter(|(log, _, end)| *log == own && *end > covered);
+        let runs = open.count() as u64;
+        if runs > 0 {
+            let since = self
+                .store
+                .unwitnessed_since()
+                .await?
+                .unwrap_or_else(|| self.clock.now());
+            unwitnessed.push(Unwitnessed { log: own, runs, since });
+        }
+        Ok(unwitnessed)
     }
 
     /// What this node's runs and those received say of a question of ours.
@@ -159,17 +185,26 @@ impl<N: Network> Exchange<N> {
                 metrics::counter!("sanku_results_total", "complete" => complete).increment(1);
                 tracing::info!(question = %question.id, complete, attempt, "a question of ours has its result");
             }
-            all.push(recalled.asked(question.id, merged, again));
+            all.push((question.id, recalled, merged, again));
         }
         self.say(asked, parts).await?;
         for (id, again) in unchanged {
             self.store.ask_again_at(id, again).await?;
         }
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
-        if all.iter().any(|asked| asked.again.is_some()) {
+        if all.iter().any(|(_, _, _, again)| again.is_some()) {
             self.queue.ring();
         }
-        Ok(all)
+        let mut concluded = Vec::new();
+        for (id, recalled, merged, again) in all {
+            let unwitnessed = if new {
+                recalled.all_unwitnessed(self.clock.now())
+            } else {
+                self.unwitnessed(id, &recalled).await?
+            };
+            concluded.push(recalled.asked(id, merged, again, unwitnessed));
+        }
+        Ok(concluded)
     }
 }
 
@@ -179,8 +214,8 @@ pub(crate) struct Recalled {
     pub(crate) known: Gathered,
     /// The newest result, and its leaf hash.
     result: Option<(Hash, ResultBody)>,
-    /// Every run it rests on: log, first index, how many.
-    runs: BTreeSet<(String, u64, usize)>,
+    /// Every run it rests on: log, first index, the index behind its last.
+    runs: BTreeSet<(String, u64, u64)>,
 }
 
 impl Recalled {
@@ -189,7 +224,7 @@ impl Recalled {
             return Err(ExchangeError::NoSuchQuestion);
         };
         let known = Gathered::new(question.leaf, entry, asked.targets.clone());
-        let runs = BTreeSet::from([(run.origin.to_string(), run.first, run.statements.len())]);
+        let runs = BTreeSet::from([place_of(&run)]);
         Ok(Self {
             run,
             known,
@@ -199,8 +234,7 @@ impl Recalled {
     }
 
     fn add(&mut self, run: &VerifiedRun, asked: &Accepted) -> Result<(), ExchangeError> {
-        self.runs
-            .insert((run.origin.to_string(), run.first, run.statements.len()));
+        self.runs.insert(place_of(run));
         if is_result(run) {
             if let Some(statement) = run.statements.last() {
                 self.result = Some((statement.leaf, statement.body_as()?));
@@ -214,19 +248,31 @@ impl Recalled {
         Ok(())
     }
 
-    fn asked(self, id: StatementId, merged: Merged, again: Option<Time>) -> Asked {
-        let mut unwitnessed = BTreeMap::new();
-        for (log, _, _) in self.runs {
-            *unwitnessed.entry(log).or_insert(0) += 1;
+    /// Of a question that was answered this moment nothing is covered yet.
+    fn all_unwitnessed(&self, since: Time) -> Vec<Unwitnessed> {
+        let mut logs = BTreeMap::new();
+        for (log, _, _) in &self.runs {
+            *logs.entry(log.clone()).or_insert(0) += 1;
         }
+        let unwitnessed = |(log, runs)| Unwitnessed { log, runs, since };
+        logs.into_iter().map(unwitnessed).collect()
+    }
+
+    fn asked(self, id: StatementId, merged: Merged, again: Option<Time>, unwitnessed: Vec<Unwitnessed>) -> Asked {
         Asked {
             id,
             question: self.run,
             merged,
             again,
-            unwitnessed: unwitnessed.into_iter().collect(),
+            unwitnessed,
         }
     }
+}
+
+/// A run's log, first index, and the index behind its last.
+fn place_of(run: &VerifiedRun) -> (String, u64, u64) {
+    let end = run.first + run.statements.len() as u64;
+    (run.origin.to_string(), run.first, end)
 }
 
 /// The targets to ask again: whoever neither refused nor was cut off for good, and has not answered everything.

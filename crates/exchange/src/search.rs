@@ -2,7 +2,7 @@
 //! node and for a neighbour.
 
 use sanku_catalogue::CategoryId;
-use sanku_federation_protocol::body::{AnswerBody, Body, CategoryAnswer, QueryBody, Record, Salt, Searched, Subject};
+use sanku_federation_protocol::body::{AnswerBody, Body, CategoryAnswer, Record, Salt, Searched, Subject};
 use sanku_federation_protocol::entry::{AnswerEntry, Draft, QueryEntry, Said};
 use sanku_federation_protocol::names::{StatementId, Status, Word};
 use sanku_store::{Found, Store, StoreError, StoredImport, StoredRecord};
@@ -21,28 +21,27 @@ pub(crate) struct Leaf<'a> {
     pub(crate) permit: &'a Permit,
     pub(crate) leaf: Hash,
     pub(crate) entry: &'a QueryEntry,
-    pub(crate) body: &'a QueryBody,
+    /// Who is searched, each with its index.
+    pub(crate) subjects: Vec<(u32, &'a Subject)>,
 }
 
-/// Searches for every subject of these questions with one query, whoever they are about; gives each question's answers. What the
+/// Searches for the subjects of these questions with one query, whoever they are about; gives each question's answers. What the
 /// database has not given by `until` is `unavailable`, never nothing.
-pub(crate) async fn search(
+pub(crate) async fn search<'a>(
     store: &Store,
-    questions: &[Leaf<'_>],
+    questions: impl Iterator<Item = &'a Leaf<'a>> + Clone,
     now: Time,
     until: Instant,
 ) -> Result<Vec<Vec<Draft>>, ExchangeError> {
-    if questions.is_empty() {
+    let of_all = questions.clone().flat_map(|question| {
+        let subjects = question.subjects.iter();
+        subjects.map(|(_, subject)| (&subject.number, question.entry.categories.as_slice()))
+    });
+    let people: Vec<_> = of_all.collect();
+    if people.is_empty() {
         return Ok(Vec::new());
     }
     let imports = in_time(until, store.imports()).await;
-    let people: Vec<_> = questions
-        .iter()
-        .flat_map(|question| {
-            let subjects = question.body.subjects.iter();
-            subjects.map(|subject| (&subject.number, question.entry.categories.as_slice()))
-        })
-        .collect();
     let found = match &imports {
         Ok(_) => in_time(until, store.find_all(&people)).await,
         Err(why) => Err(*why),
@@ -59,9 +58,9 @@ pub(crate) async fn search(
     let mut all = Vec::new();
     for question in questions {
         let mut drafts = Vec::new();
-        for (index, subject) in (0..).zip(&question.body.subjects) {
+        for (index, subject) in &question.subjects {
             let found = found.next().unwrap_or(Err("database"));
-            drafts.push(of_subject(question, index, subject, &imports, &found, now)?);
+            drafts.push(of_subject(question, *index, subject, &imports, &found, now)?);
         }
         all.push(drafts);
     }

@@ -3,12 +3,13 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use sanku_federation_protocol::notes::NoteRefused;
+use sanku_federation_protocol::notes::{NoteRefused, RawNote};
+use sanku_federation_protocol::stream::write_note;
 use sanku_federation_protocol::trust::{Accepted, Trust};
 use sanku_values::DivisionCode;
 use tokio::time::Instant;
 
-use crate::network::Network;
+use crate::network::{Network, in_time};
 use crate::{Exchange, ExchangeError};
 
 /// How long a neighbour that had nothing new is left alone.
@@ -27,7 +28,7 @@ impl<N: Network> Exchange<N> {
         if lately {
             return false;
         }
-        let notes = match self.network.notes_of(from).await {
+        let notes = match in_time(self.network.notes_of(from)).await {
             Ok(notes) => notes,
             Err(failure) => {
                 tracing::info!(%from, why = %failure.why, "a neighbour's notes could not be fetched");
@@ -62,7 +63,18 @@ impl<N: Network> Exchange<N> {
             }
         }
         for fork in trust.forks().iter().skip(self.trust.load().forks().len()) {
-            tracing::error!(%fork, "two notes under one name and number say different things");
+            let Ok(second) = RawNote::parse(fork.as_bytes()) else {
+                continue;
+            };
+            let subject = format!("{} {}", second.name, second.number);
+            tracing::error!(fork = %subject, "two notes under one name and number say different things");
+            let first = trust
+                .note(&second.name, Some(second.number))
+                .map(|held| Arc::clone(&held.bytes));
+            let both = first.map(|first| write_note(first.as_bytes()) + &write_note(fork.as_bytes()));
+            self.store
+                .keep_fork(&subject, self.clock.now(), &both.unwrap_or_default())
+                .await?;
         }
         let new: Vec<_> = trust
             .all()
@@ -87,7 +99,7 @@ impl<N: Network> Exchange<N> {
             tokio::spawn(async move {
                 for note in notes {
                     // Whoever is away fetches them when its digest is seen to differ.
-                    let _ = node.network.give_note(neighbour, note).await;
+                    let _ = in_time(node.network.give_note(neighbour, note)).await;
                 }
             });
         }

@@ -214,7 +214,7 @@ impl<N: Network> Exchange<N> {
             };
             let (worked, ()) = tokio::join!(self.answer(&caller, &asked, None, &hop, Instant::now(), sender), hear);
             worked?;
-            self.store.keep(&origin, id, &heard).await?;
+            self.store.keep(&origin, id, &heard, self.clock.now()).await?;
         }
         let due = self.clock.now().plus(queue::wait(attempt));
         let all = asked.targets.is_subset(&acknowledged);

@@ -5,20 +5,25 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sanku_federation_protocol::names::Origin;
+use sanku_federation_protocol::names::{Origin, Outcome};
 use sanku_federation_protocol::statement::LogKeys;
 use sanku_federation_protocol::witness::cosigned;
 use sanku_tlog::checkpoint::cosign;
-use sanku_tlog::{AddCheckpoint, NotCosigned, SignedNote};
+use sanku_tlog::{AddCheckpoint, Checkpoint, ForkProof, NotCosigned, SignedNote};
 use sanku_values::DivisionCode;
 
-use crate::network::{Network, Witnessed};
+use crate::network::{AskFailure, Network, Witnessed};
 use crate::{Exchange, ExchangeError};
 
 /// How often this node's newest checkpoint is looked at.
 const EVERY: Duration = Duration::from_secs(1);
 /// After a round in which nobody cosigned.
 const LATER: Duration = Duration::from_secs(5);
+
+/// How long a witness may take.
+const LONGEST: Duration = Duration::from_secs(5);
+/// So many checkpoints of a log that could not be linked are held on a witness's account.
+const MANY: u32 = 100;
 
 /// What a witness answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +41,7 @@ impl<N: Network> Exchange<N> {
     ///
     /// # Errors
     /// While this node may not speak: what it saw itself may be lost.
-    pub async fn add_checkpoint(&self, body: &str) -> Result<WitnessAnswer, ExchangeError> {
+    pub async fn add_checkpoint(self: &Arc<Self>, body: &str) -> Result<WitnessAnswer, ExchangeError> {
         self.store.may_speak().await?;
         let request = match AddCheckpoint::parse(body) {
             Ok(request) => request,
@@ -61,6 +66,7 @@ impl<N: Network> Exchange<N> {
             Err(refused) => {
                 if matches!(refused, NotCosigned::BadProof | NotCosigned::Conflict(_)) {
                     tracing::warn!(%log, %refused, "a checkpoint is not cosigned");
+                    self.two_views(&origin, &request, known.as_ref()).await?;
                 }
                 return Ok(WitnessAnswer::Refused(refused));
             }
@@ -83,6 +89,45 @@ impl<N: Network> Exchange<N> {
             return Ok(WitnessAnswer::Refused(NotCosigned::Conflict(size)));
         }
         Ok(WitnessAnswer::Cosigned(format!("{signature}\n")))
+    }
+
+    /// A checkpoint that its log signed does not extend what was seen of it. At the same size that proves a fork at once; else it
+    /// is held, and compared with what the log's node tells.
+    async fn two_views(
+        self: &Arc<Self>,
+        origin: &Origin,
+        request: &AddCheckpoint,
+        known: Option<&Checkpoint>,
+    ) -> Result<(), ExchangeError> {
+        let (trust, log) = (self.trust.load_full(), origin.to_string());
+        let Some(key) = trust.registered_log_key(origin) else {
+            return Ok(());
+        };
+        let Ok(new) = Checkpoint::verify(&request.checkpoint, key) else {
+            return Ok(());
+        };
+        let seen = self.store.seen(&log).await?.map(|(_, note)| note);
+        let Some((known, seen)) = known.zip(seen).filter(|(known, _)| known.root != new.root) else {
+            return Ok(());
+        };
+        if known.size == new.size {
+            let fork = ForkProof {
+                smaller: seen,
+                larger: request.checkpoint.clone(),
+                root: new.root,
+                proof: Vec::new(),
+            };
+            return self.found_fork(origin, &fork).await;
+        }
+        let held = self.store.open_checkpoints(&log, MANY).await?.len();
+        if request.old == known.size && held < MANY as usize {
+            let (size, root) = (new.size, new.root);
+            let now = self.clock.now();
+            self.store
+                .hold_checkpoint(&log, size, root, &request.checkpoint, false, now)
+                .await?;
+        }
+        Ok(())
     }
 
     /// The newest checkpoint that this node saw of a log, by the SHA-256 of its origin.
@@ -139,12 +184,18 @@ impl<N: Network> Exchange<N> {
                 tracing::warn!(%witness, "a witness answered with something else than a cosignature");
                 continue;
             };
+            let before = note.signatures().len();
             for key in keys {
                 if sanku_tlog::checkpoint::verify_cosignature(&answer, &key.key).is_ok() {
                     for line in answer.signatures().iter().filter(|line| line.name() == key.key.name()) {
                         note.add(line.clone());
                     }
                 }
+            }
+            if note.signatures().len() == before {
+                // A witness that lies is not believed; its word changes nothing.
+                tracing::error!(%witness, "a witness answered with a cosignature that does not hold: tell its administrator");
+                metrics::counter!("sanku_bad_cosignatures_total", "peer" => witness.to_string()).increment(1);
             }
         }
         if cosigned(&trust, self.here(), &note).is_none() {
@@ -170,7 +221,9 @@ impl<N: Network> Exchange<N> {
                 proof: self.store.consistency_between(old, size).await?,
                 checkpoint: note.clone(),
             };
-            match self.network.add_checkpoint(witness, request.text()).await {
+            let answer = tokio::time::timeout(LONGEST, self.network.add_checkpoint(witness, request.text())).await;
+            let late = |_| AskFailure::new(Outcome::Late, "it did not answer in time");
+            match answer.map_err(late).and_then(|answer| answer) {
                 Ok(Witnessed::Cosigned(lines)) => return Ok(Some((size, lines))),
                 Ok(Witnessed::Knows(known)) if known > size => {
                     // Another process may have said more meanwhile; or the database was put back.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row};
 use tokio::sync::mpsc;
 
-use crate::database::{Database, Pool, on};
+use crate::database::{Database, Pool, WHOLE, on};
 use crate::{Store, StoreError};
 
 /// What a column holds.
@@ -46,14 +46,14 @@ macro_rules! tables {
 }
 
 /// Every table; a test compares them with the schema.
-const TABLES: [Table; 14] = tables! {
+const TABLES: [Table; 16] = tables! {
     "head": "one" Integer, "number" Integer, "size" Integer, "time" Integer, "checkpoint" Text; order by "one";
     "keys": "name" Text, "wrapped" Bytes; order by "name";
     "log": "number" Integer, "idx" Integer, "entry" Bytes, "body" Bytes, "key" Text; order by "number, idx";
     "roots": "number" Integer, "level" Integer, "idx" Integer, "hash" Bytes; order by "number, level, idx";
     "questions": "origin" Text, "id" Text, "leaf" Bytes, "expires" Integer; order by "origin, id";
     "said": "origin" Text, "id" Text, "number" Integer, "first" Integer, "count" Integer; order by "origin, id, number, first";
-    "received": "origin" Text, "id" Text, "log" Text, "first" Integer, "count" Integer, "wire" Bytes; order by "origin, id, log, first, count";
+    "received": "origin" Text, "id" Text, "log" Text, "first" Integer, "count" Integer, "wire" Bytes, "size" Integer, "root" Bytes; order by "origin, id, log, first, count";
     "withdrawals": "asker" Integer, "mandate" Text, "until" Integer; order by "asker, mandate";
     "imports": "number" Integer, "category" Text, "source" Text, "as_of" Text, "digest" Bytes, "accepted" Integer, "file" Bytes; order by "number";
     "records": "subject" Bytes, "import" Integer, "row" Integer, "sealed" Bytes; order by "subject, import, row";
@@ -61,6 +61,8 @@ const TABLES: [Table; 14] = tables! {
     "asked": "origin" Text, "id" Text, "kind" Text, "mandate" Text, "expires" Integer, "attempt" Integer, "due" Integer, "holder" Text, "leased" Integer, "line" Bytes; order by "origin, id";
     "seen": "log" Text, "size" Integer, "checkpoint" Text; order by "log";
     "cosigned": "number" Integer, "size" Integer, "checkpoint" Text; order by "number";
+    "checkpoints": "log" Text, "size" Integer, "root" Bytes, "kept" Integer, "note" Text, "since" Integer, "cover" Integer, "proof" Bytes, "witnessed" Integer; order by "log, size, root, kept";
+    "forks": "subject" Text, "found" Integer, "proof" Text; order by "subject";
 };
 
 /// Rows of one INSERT, and about how many bytes.
@@ -87,8 +89,11 @@ macro_rules! line_of {
         for (at, kind) in table.columns.iter().enumerate() {
             values.push(match kind {
                 Integer => Value::from(row.try_get::<Option<i64>, _>(at)?),
-                Text => Value::from(row.try_get::<String, _>(at)?),
-                Bytes => Value::from(STANDARD.encode(row.try_get::<Vec<u8>, _>(at)?)),
+                Text => Value::from(row.try_get::<Option<String>, _>(at)?),
+                Bytes => Value::from(
+                    row.try_get::<Option<Vec<u8>>, _>(at)?
+                        .map(|bytes| STANDARD.encode(bytes)),
+                ),
             });
         }
         let mut line = String::from(table.name);
@@ -101,7 +106,7 @@ macro_rules! line_of {
 impl Store {
     /// Gives every row as a line, all of one moment; nobody who writes waits for it. Ends early if nobody reads.
     pub async fn dump(&self, lines: mpsc::Sender<String>) -> Result<(), StoreError> {
-        on!(&self.database, pool => {
+        on!(&self.database, within WHOLE, pool => {
             let mut tx = pool.begin_with(self.database.begin_reading()).await?;
             for table in &TABLES {
                 let mut rows = sqlx::query(table.read).fetch(&mut *tx);
@@ -190,7 +195,7 @@ impl Scratch {
     /// Fills it with lines until there are no more, in one transaction.
     pub async fn fill(&self, mut lines: mpsc::Receiver<String>) -> Result<u64, StoreError> {
         let mut count = 0;
-        on!(&self.database, pool => {
+        on!(&self.database, within WHOLE, pool => {
             let mut tx = pool.begin_with(self.database.begin()).await?;
             let mut held: Option<(usize, Vec<Vec<Value>>, usize)> = None;
             loop {
@@ -206,8 +211,10 @@ impl Scratch {
                         for (value, kind) in row.into_iter().zip(TABLES[table].columns) {
                             match (kind, value) {
                                 (Bytes, Value::String(text)) => out.push_bind(STANDARD.decode(text).unwrap_or_default()),
+                                (Bytes, _) => out.push_bind(None::<Vec<u8>>),
                                 (_, Value::String(text)) => out.push_bind(text),
-                                (_, value) => out.push_bind(value.as_i64()),
+                                (Text, _) => out.push_bind(None::<String>),
+                                (Integer, value) => out.push_bind(value.as_i64()),
                             };
                         }
                     });
@@ -306,7 +313,7 @@ fn row_of(line: &str) -> Result<(usize, Vec<Value>), StoreError> {
     let values: Vec<Value> = serde_json::from_str(values).map_err(|_| unreadable())?;
     let columns = TABLES[table].columns;
     let fits = |(value, kind): (&Value, &Kind)| match (kind, value) {
-        (Integer, Value::Null) => true,
+        (Integer | Bytes, Value::Null) => true,
         (Integer, value) => value.is_i64(),
         (Text, value) => value.is_string(),
         (Bytes, Value::String(text)) => STANDARD.decode(text).is_ok(),

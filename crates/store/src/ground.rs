@@ -114,10 +114,10 @@ impl Recovering {
                 "停止节点，放回最新的数据库；确已丢失时换新日志号（手册“夜间”） stop the node and put the newest database back; if it is lost, open a new log (operations.md, At night)"
             }
             Unfit::OtherLog(_) => {
-                "核对 storage.url 和 identity.directory；若已换新日志号，停止节点后运行 compare storage.url and identity.directory; if the log was renumbered, stop the node and run: sanku log renew"
+                "核对 storage.url 和 identity.directory 是否属于同一节点、同一日志 see whether storage.url and identity.directory are of one node and one log"
             }
             Unfit::Closed(_) | Unfit::NotOpened => {
-                "停止节点，放好新密钥，运行 stop the node, put the new keys in place, and run: sanku log renew"
+                "本日志不再有效，请联系上级中心 this log is not in force: call the superior centre (operations.md, At night)"
             }
             Unfit::Replaced => "重新启动节点 restart the node: it then judges the file that lies there now",
         }
@@ -176,7 +176,7 @@ pub(crate) struct Ground {
 }
 
 /// A database's file as it was opened.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct File {
     path: PathBuf,
     identity: (u64, u64),
@@ -203,6 +203,15 @@ impl Ground {
                 path,
             })
         });
+        Self::on(file)
+    }
+
+    /// For another process on the same database: it remembers nothing yet.
+    pub(crate) fn of_another(&self) -> Self {
+        Self::on(self.file.clone())
+    }
+
+    fn on(file: Option<File>) -> Self {
         Self {
             newest: Mutex::default(),
             claims: Mutex::default(),

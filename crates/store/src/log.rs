@@ -53,7 +53,17 @@ impl Store {
     }
     /// A run of our own log as it would be sent, under the newest checkpoint, bodies open.
     pub async fn run(&self, first: u64, count: u64) -> Result<VerifiedRun, StoreError> {
-        let (checkpoint, note) = self.checkpoint().await?;
+        let newest = self.checkpoint().await?;
+        self.run_under(newest, first, count).await
+    }
+
+    /// A run of our own log under a checkpoint of ours that holds it.
+    pub async fn run_under(
+        &self,
+        (checkpoint, note): (Checkpoint, SignedNote),
+        first: u64,
+        count: u64,
+    ) -> Result<VerifiedRun, StoreError> {
         let nodes = self.nodes(run_proof_subtrees(first, count, checkpoint.size)?).await?;
         let proof = sanku_tlog::run_proof(first, count, checkpoint.size, |level, index| {
             nodes

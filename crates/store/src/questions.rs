@@ -89,7 +89,13 @@ impl Store {
     }
 
     /// Keeps other nodes' runs about something of this node's own, sealed under its key.
-    pub async fn keep(&self, origin: &Origin, id: StatementId, runs: &[VerifiedRun]) -> Result<(), StoreError> {
+    pub async fn keep(
+        &self,
+        origin: &Origin,
+        id: StatementId,
+        runs: &[VerifiedRun],
+        now: Time,
+    ) -> Result<(), StoreError> {
         if runs.is_empty() {
             return Ok(());
         }
@@ -99,8 +105,10 @@ impl Store {
             let count = i64::try_from(run.statements.len()).unwrap_or(i64::MAX);
             let place = format!("received {origin} {id} {} {} {count}", run.origin, run.first);
             let sealed = key.seal(place.as_bytes(), wire.as_bytes())?;
-            on!(&self.database, pool => sqlx::query("INSERT INTO received (origin, id, log, first, count, wire) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING")
-                .bind(origin.to_string()).bind(id.to_string()).bind(run.origin.to_string()).bind(run.first.cast_signed()).bind(count).bind(sealed).execute(pool).await.map(drop))?;
+            on!(&self.database, pool => sqlx::query("INSERT INTO received (origin, id, log, first, count, wire, size, root) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING")
+                .bind(origin.to_string()).bind(id.to_string()).bind(run.origin.to_string()).bind(run.first.cast_signed()).bind(count).bind(sealed).bind(run.size.cast_signed()).bind(run.root.bytes().to_vec()).execute(pool).await.map(drop)?);
+            self.hold_checkpoint(&run.origin.to_string(), run.size, run.root, &run.checkpoint, true, now)
+                .await?;
         }
         Ok(())
     }
@@ -159,7 +167,7 @@ impl Store {
     /// Keeps a note.
     pub async fn keep_note(&self, name: &str, number: u64, bytes: &str) -> Result<(), StoreError> {
         on!(&self.database, pool => sqlx::query("INSERT INTO notes (name, number, bytes) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-            .bind(name).bind(number.cast_signed()).bind(bytes).execute(pool).await.map(drop))?;
+            .bind(name).bind(number.cast_signed()).bind(bytes).execute(pool).await.map(drop)?);
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use sanku_values::{Clock, Time};
 use sqlx::{QueryBuilder, Row};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::database::{Database, on};
+use crate::database::{CALL, Database, on};
 use crate::ground::{Ground, IsOf, broken};
 use crate::log::{OwnKey, frontier_nodes, hash_of_row, held, node_of, place, place_of};
 use crate::queue::AskedKind;
@@ -52,6 +52,8 @@ pub enum Effect {
         /// The run.
         run: Box<VerifiedRun>,
     },
+    /// The checkpoint of another node's question is held until it is witnessed.
+    Holds(Box<VerifiedRun>),
     /// A mandate of this asker is withdrawn.
     Withdrawn {
         /// The asker's code.
@@ -60,6 +62,13 @@ pub enum Effect {
         mandate: StatementId,
         /// Until the mandate's end.
         until: Time,
+    },
+    /// These statements are written only while this asker's mandate is not withdrawn.
+    Under {
+        /// The asker's code.
+        asker: sanku_values::DivisionCode,
+        /// The mandate.
+        mandate: StatementId,
     },
     /// These statements are a question or a withdrawal of this node's own: it is being asked now, and again until it is settled.
     Asked {
@@ -92,6 +101,22 @@ impl Effect {
     const fn line(&self) -> Option<Hash> {
         match self {
             Self::Asked { line, .. } => *line,
+            _ => None,
+        }
+    }
+
+    /// Rows of an import.
+    fn rows(&self) -> u64 {
+        match self {
+            Self::Import(import) => import.rows.len() as u64,
+            _ => 0,
+        }
+    }
+
+    /// The mandate under which something is said.
+    const fn under(&self) -> Option<(i64, StatementId)> {
+        match self {
+            Self::Under { asker, mandate } => Some((asker.number() as i64, *mandate)),
             _ => None,
         }
     }
@@ -241,6 +266,7 @@ impl Sequencer {
         let written = self.commit(edge, &group).await;
         let error = match self.ground.found(written) {
             Ok((edge, results)) => {
+                self.database.is_full(true);
                 for (job, result) in group.into_iter().zip(results) {
                     // A caller that went away has its statements in the log all the same.
                     let _ = job.reply.send(result);
@@ -264,7 +290,7 @@ impl Sequencer {
         tracing::error!(%error, "the log could not be written");
         for job in group {
             let said = match &error {
-                StoreError::Recovering(why) => StoreError::Recovering(why.clone()),
+                kept @ (StoreError::Recovering(_) | StoreError::Full | StoreError::Failed) => kept.clone(),
                 other => StoreError::NotWritten(other.to_string()),
             };
             let _ = job.reply.send(Err(said));
@@ -277,7 +303,8 @@ impl Sequencer {
         edge: Option<Edge>,
         group: &[Job],
     ) -> Result<(Edge, Vec<Result<Committed, StoreError>>), StoreError> {
-        on!(&self.database, pool => {
+        let limit = CALL + Duration::from_millis(group.iter().flat_map(Job::effects).map(Effect::rows).sum());
+        on!(&self.database, within limit, pool => {
             let mut tx = pool.begin_with(self.database.begin()).await?;
             let head = sqlx::query(self.database.lock_head()).fetch_one(&mut *tx).await?;
             let (number, size, time): (i64, i64, i64) = (head.try_get(0)?, head.try_get(1)?, head.try_get(2)?);
@@ -359,6 +386,25 @@ impl Sequencer {
                     lines.insert(row.try_get(0)?);
                 }
             }
+            // A withdrawal may have come while the caller searched.
+            let mut withdrawn: HashSet<(i64, String)> = HashSet::new();
+            let mut under: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+            for (asker, mandate) in group.iter().flat_map(Job::effects).filter_map(Effect::under) {
+                under.entry(asker).or_default().push(mandate.to_string());
+            }
+            for (asker, mandates) in under {
+                for chunk in mandates.chunks(ROWS) {
+                    let mut select = QueryBuilder::new("SELECT mandate FROM withdrawals WHERE asker = ");
+                    let mut list = select.push_bind(asker).push(" AND until >= ").push_bind(now.millis()).push(" AND mandate IN (").separated(", ");
+                    for mandate in chunk {
+                        list.push_bind(mandate.clone());
+                    }
+                    select.push(")");
+                    for row in select.build().fetch_all(&mut *tx).await? {
+                        withdrawn.insert((asker, row.try_get(0)?));
+                    }
+                }
+            }
             for effect in group.iter().flat_map(Job::effects) {
                 if let Effect::Import(import) = effect {
                     let row = sqlx::query("SELECT number FROM imports WHERE digest = $1").bind(import.digest.bytes().to_vec()).fetch_optional(&mut *tx).await?;
@@ -373,6 +419,7 @@ impl Sequencer {
             let mut rows = Vec::new();
             let mut fresh_keys = Vec::new();
             let (mut new_questions, mut said, mut received, mut queued) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            let mut held_now = BTreeMap::new();
             let mut later = Vec::new();
             let mut results = Vec::new();
             for job in group {
@@ -396,6 +443,15 @@ impl Sequencer {
                     results.push(Err(StoreError::Different));
                     continue;
                 }
+                // Jobs before this one in the group count as well.
+                if job.effects().filter_map(Effect::under).any(|(asker, mandate)| withdrawn.contains(&(asker, mandate.to_string()))) {
+                    results.push(Err(StoreError::Withdrawn));
+                    continue;
+                }
+                withdrawn.extend(job.effects().filter_map(|effect| match effect {
+                    Effect::Withdrawn { asker, mandate, until } if *until >= now => Some((i64::from(asker.number()), mandate.to_string())),
+                    _ => None,
+                }));
                 let peaks = frontier_nodes(first);
                 for ((level, index), hash) in peaks.into_iter().zip(edge.frontier.peaks()) {
                     made.insert((level, index), *hash);
@@ -445,9 +501,15 @@ impl Sequencer {
                                 // A run that was cut short once may come whole later: both have a place.
                                 let count = i64::try_from(run.statements.len()).unwrap_or(i64::MAX);
                                 let sealed = key.seal(format!("received {origin} {id} {} {} {count}", run.origin, run.first).as_bytes(), wire.as_bytes())?;
-                                received.push(((origin.to_string(), id.to_string()), run.origin.to_string(), run.first.cast_signed(), count, sealed));
+                                received.push(((origin.to_string(), id.to_string()), run.clone(), count, sealed));
+                                held_now.insert((run.origin.to_string(), run.size.cast_signed(), run.root, 1_i64), run.checkpoint.to_string());
                             }
                             Effect::Asked { id, kind, mandate, expires, leased, line } => queued.push((id.to_string(), kind.as_str(), mandate.to_string(), expires.millis(), leased.millis(), line.map_or_else(Vec::new, |line| line.bytes().to_vec()))),
+                            Effect::Holds(run) => {
+                                held_now.insert((run.origin.to_string(), run.size.cast_signed(), run.root, 0), run.checkpoint.to_string());
+                            }
+                            // Judged above, before anything was written.
+                            Effect::Under { .. } => {}
                             // These change rows that others of the group may make.
                             Effect::Withdrawn { .. } | Effect::AskAgain { .. } => later.push(effect),
                             Effect::Import(import) => {
@@ -503,9 +565,18 @@ impl Sequencer {
                 insert.build().execute(&mut *tx).await?;
             }
             for chunk in received.chunks(ROWS) {
-                let mut insert = QueryBuilder::new("INSERT INTO received (origin, id, log, first, count, wire) ");
-                insert.push_values(chunk, |mut out, ((origin, id), log, first, count, sealed)| {
-                    out.push_bind(origin.clone()).push_bind(id.clone()).push_bind(log.clone()).push_bind(*first).push_bind(*count).push_bind(sealed.clone());
+                let mut insert = QueryBuilder::new("INSERT INTO received (origin, id, log, first, count, wire, size, root) ");
+                insert.push_values(chunk, |mut out, ((origin, id), run, count, sealed)| {
+                    out.push_bind(origin.clone()).push_bind(id.clone()).push_bind(run.origin.to_string()).push_bind(run.first.cast_signed()).push_bind(*count)
+                        .push_bind(sealed.clone()).push_bind(run.size.cast_signed()).push_bind(run.root.bytes().to_vec());
+                }).push(" ON CONFLICT DO NOTHING");
+                insert.build().execute(&mut *tx).await?;
+            }
+            let held_now: Vec<_> = held_now.into_iter().collect();
+            for chunk in held_now.chunks(ROWS) {
+                let mut insert = QueryBuilder::new("INSERT INTO checkpoints (log, size, root, kept, note, since) ");
+                insert.push_values(chunk, |mut out, ((log, size, root, kept), note)| {
+                    out.push_bind(log.clone()).push_bind(*size).push_bind(root.bytes().to_vec()).push_bind(*kept).push_bind(note.clone()).push_bind(now.millis());
                 }).push(" ON CONFLICT DO NOTHING");
                 insert.build().execute(&mut *tx).await?;
             }

@@ -43,7 +43,7 @@ impl Store {
     /// Keeps a checkpoint of this node's own log with the cosignature that counts; an older one changes nothing.
     pub async fn keep_cosigned(&self, checkpoint: &Checkpoint, note: &SignedNote) -> Result<(), StoreError> {
         on!(&self.database, pool => sqlx::query("INSERT INTO cosigned (number, size, checkpoint) VALUES ($1, $2, $3) ON CONFLICT (number) DO UPDATE SET size = excluded.size, checkpoint = excluded.checkpoint WHERE excluded.size > cosigned.size")
-            .bind(i64::from(self.origin.number)).bind(checkpoint.size.cast_signed()).bind(note.to_string()).execute(pool).await.map(drop))?;
+            .bind(i64::from(self.origin.number)).bind(checkpoint.size.cast_signed()).bind(note.to_string()).execute(pool).await.map(drop)?);
         Ok(())
     }
 
@@ -56,7 +56,7 @@ impl Store {
     }
 }
 
-fn parsed(text: &str) -> Result<(Checkpoint, SignedNote), StoreError> {
+pub(crate) fn parsed(text: &str) -> Result<(Checkpoint, SignedNote), StoreError> {
     let note = SignedNote::parse(text.as_bytes()).map_err(|_| StoreError::Corrupt("a checkpoint that was seen"))?;
     let checkpoint = Checkpoint::parse(note.text()).map_err(|_| StoreError::Corrupt("a checkpoint that was seen"))?;
     Ok((checkpoint, note))

@@ -21,7 +21,7 @@ use sanku_store::{
     AskedKind, Claim, Claimed, Effect, ImportRow, ImportRows, Part, Scratch, StorageKeys, Store, StoreError, Teller,
     Urgency, key_name,
 };
-use sanku_tlog::{Hash, KeyType, SigningKey};
+use sanku_tlog::{Checkpoint, Hash, KeyType, SigningKey};
 use sanku_values::{Date, FixedClock, IdentityNumber, PersonName, Time};
 use sqlx::Connection;
 
@@ -116,6 +116,72 @@ async fn suite(url: &str) {
     f39_a_dump_under_writing_is_one_moment_and_comes_back_whole(url).await;
     a_person_does_not_wait_behind_a_batch(url).await;
     a_line_of_a_file_is_one_question_until_it_expires(url).await;
+    what_is_held_is_covered_once_and_forks_are_kept(url).await;
+}
+
+async fn what_is_held_is_covered_once_and_forks_are_kept(url: &str) {
+    let store = open(url).await;
+    let log = "hubei.example/node/421003/1";
+    let key = SigningKey::from_seed(log, KeyType::Ed25519, [6; 32]).unwrap();
+    let at = |size: u64| Checkpoint {
+        origin: log.to_owned(),
+        size,
+        root: Hash::of(&size.to_be_bytes()),
+    };
+    let signed = |size: u64| at(size).sign(&key).unwrap();
+    for (size, kept) in [(2, false), (3, true), (3, true), (9, false)] {
+        let root = at(size).root;
+        store
+            .hold_checkpoint(log, size, root, &signed(size), kept, now())
+            .await
+            .unwrap();
+    }
+    let open_logs = store.open_logs().await.unwrap();
+    let of_log = open_logs.iter().find(|open| open.log == log).unwrap();
+    assert_eq!((of_log.checkpoints, of_log.since), (3, now()));
+    let sizes =
+        |held: Vec<sanku_store::HeldCheckpoint>| held.iter().map(|held| held.checkpoint.size).collect::<Vec<_>>();
+    assert_eq!(sizes(store.open_checkpoints(log, 10).await.unwrap()), [2, 3, 9]);
+    let cover = sanku_store::Cover {
+        checkpoint: at(5),
+        note: signed(5),
+        at: now().plus(HOUR),
+    };
+    store.keep_cover(log, &cover).await.unwrap();
+    assert_eq!(store.cover(log).await.unwrap().unwrap(), cover);
+    for size in [2, 3] {
+        store.covered(&at(size), &cover, &[Hash::of(b"proof")]).await.unwrap();
+    }
+    store.disagrees(&at(9)).await.unwrap();
+    assert_eq!(sizes(store.open_checkpoints(log, 10).await.unwrap()), Vec::<u64>::new());
+    // A newer one covers from now on; the older stays as long as a received run rests on it.
+    let newer = sanku_store::Cover {
+        checkpoint: at(12),
+        note: signed(12),
+        at: now().plus(DAY),
+    };
+    store.keep_cover(log, &newer).await.unwrap();
+    store.forget_covered(log, 12).await.unwrap();
+    assert_eq!(store.cover(log).await.unwrap().unwrap(), newer);
+    assert!(store.keep_fork(log, now(), "proof").await.unwrap());
+    assert!(!store.keep_fork(log, now(), "another").await.unwrap());
+    let forks = store.forks().await.unwrap();
+    assert_eq!((forks[0].subject.as_str(), forks[0].proof.as_str()), (log, "proof"));
+    store.ask_again_who_heard(log, now()).await.unwrap();
+    assert_eq!(
+        store
+            .unwitnessed_of(&origin(), StatementId::generate(now()))
+            .await
+            .unwrap(),
+        []
+    );
+    assert!(
+        store
+            .covers_of(&origin(), StatementId::generate(now()))
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 /// Something of this node's own comes into the queue, leased to nobody.

@@ -77,13 +77,9 @@ async fn many_questions_are_one_request_and_each_is_an_ordinary_question_afterwa
         assert!(asked.merged.complete && asked.again.is_none());
         assert_eq!(plates(asked, 0), [("鄂D1".to_owned(), vec![THERE])]);
     }
-    let (said, received, merged) = federation.node(HERE).evidence(asked[37].id).await.unwrap();
+    let (runs, covers, merged) = federation.node(HERE).evidence(asked[37].id).await.unwrap();
     let notes_of_all = federation.notary.notes();
-    let file = evidence::write(
-        notes_of_all.iter().map(String::as_bytes),
-        said.iter().chain(&received),
-        &merged,
-    );
+    let file = evidence::write(notes_of_all.iter().map(String::as_bytes), &runs, &covers, &merged);
     let report = evidence::verify(file.as_bytes(), notes::fingerprint(), &[], federation.clock.now()).unwrap();
     assert_eq!(report.query, asked[37].id);
     assert!(report.merged.complete && report.missing.is_empty());
@@ -175,7 +171,7 @@ async fn a_crash_in_the_middle_is_resumed_and_nothing_is_asked_twice() {
     let cut = tokio::time::timeout(Duration::from_millis(500), ask(&node, &cases[..20])).await;
     assert!(cut.is_err());
     assert_eq!(questions(&node).await, 20);
-    federation.restart(HERE);
+    federation.restart(HERE).await.unwrap();
     federation.wires.mend();
     // What the dead process held runs out.
     federation.later(Duration::from_secs(120));
@@ -192,7 +188,7 @@ async fn two_that_ask_the_same_lines_at_once_ask_them_once() {
     let mut cases = cases(&federation, 10);
     // A line that stands twice is one question.
     cases.push(cases[3].clone());
-    let twin = federation.twin(HERE);
+    let twin = federation.twin(HERE).await.unwrap();
     let (one, other) = tokio::join!(ask(federation.node(HERE), &cases), ask(&twin, &cases));
     let (one, other) = (all_asked(one), all_asked(other));
     assert_eq!(questions(federation.node(HERE)).await, 10);

@@ -102,14 +102,21 @@ async fn f40_a_rewritten_log_and_a_strangers_log_are_not_cosigned() {
         .await,
         WitnessAnswer::Refused(NotCosigned::BadProof)
     );
-    assert_eq!(
-        hand_in(request(known.size, Vec::new(), forged(known.size, b"other"))).await,
-        WitnessAnswer::Refused(NotCosigned::Conflict(known.size))
-    );
     // A smaller log under the same key: what a database that was put back would say.
     assert_eq!(
         hand_in(request(0, Vec::new(), forged(1, b"other"))).await,
         WitnessAnswer::Refused(NotCosigned::Conflict(known.size))
+    );
+    // Two checkpoints of one size prove a fork at once: from then on this log is cosigned no more.
+    let (_, true_note) = node.store().checkpoint().await.unwrap();
+    let twice = request(known.size, Vec::new(), forged(known.size, b"other"));
+    assert_eq!(
+        hand_in(twice).await,
+        WitnessAnswer::Refused(NotCosigned::Conflict(known.size))
+    );
+    assert_eq!(
+        hand_in(request(known.size, Vec::new(), true_note)).await,
+        WitnessAnswer::Unknown
     );
     // The city's log is no neighbour's of the district THERE's sibling; a stranger's is nobody's.
     let (_, note) = node.store().checkpoint().await.unwrap();

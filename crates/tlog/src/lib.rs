@@ -2,6 +2,7 @@
 //! cosignatures, proofs, tiles). Mathematics and formats; where a log is kept is `sanku-store`'s matter.
 
 pub mod checkpoint;
+mod fork;
 mod hash;
 pub mod note;
 pub mod tiles;
@@ -9,6 +10,7 @@ mod tree;
 mod witness;
 
 pub use checkpoint::{Checkpoint, EntryProof};
+pub use fork::ForkProof;
 pub use hash::{Hash, NotAHash, empty_root, leaf_hash, node_hash};
 pub use note::{KeyType, NoteError, NoteSignature, SignedNote, SigningKey, VerifierKey};
 pub use tree::{

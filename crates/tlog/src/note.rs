@@ -340,6 +340,12 @@ impl NoteSignature {
         &self.bytes
     }
 
+    /// If it is a cosignature: the time (Unix seconds) that it claims, before anybody judged it.
+    pub fn claimed_time(&self) -> Option<u64> {
+        let (seconds, _) = self.bytes.split_first_chunk::<8>()?;
+        (self.bytes.len() == 72).then(|| u64::from_be_bytes(*seconds))
+    }
+
     fn parse(line: &str) -> Result<Self, NoteError> {
         let (name, encoded) = line
             .strip_prefix("— ")

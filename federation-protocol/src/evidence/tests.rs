@@ -9,7 +9,12 @@ use crate::notes::{Revoked, RevokedRow, RevokedWhat, name};
 
 fn file(world: &World, merged: &Merged) -> String {
     let notes = notes();
-    write(notes.iter().map(Vec::as_slice), &world.everything(), merged)
+    write(
+        notes.iter().map(Vec::as_slice),
+        &world.everything(),
+        &Covers::new(),
+        merged,
+    )
 }
 
 fn whole() -> String {
@@ -368,7 +373,7 @@ fn the_superiors_cosignature_witnesses_a_run_and_another_does_not() {
         note.add(sanku_tlog::checkpoint::cosign(&note, &key, seconds).unwrap());
         here.checkpoint = std::sync::Arc::new(note);
         let notes = notes();
-        let file = write(notes.iter().map(Vec::as_slice), &runs, &merged);
+        let file = write(notes.iter().map(Vec::as_slice), &runs, &Covers::new(), &merged);
         check(&file).unwrap().runs[0].witnessed
     };
     assert_eq!(witnessed(CITY, 21), Some(minute(4)));

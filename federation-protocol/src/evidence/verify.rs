@@ -16,7 +16,7 @@ use crate::names::{Origin, Outcome};
 use crate::notes::{NoteRefused, RawNote};
 use crate::outcomes::outcomes;
 use crate::statement::{Statement, UnverifiedRun, VerifiedRun};
-use crate::stream::{Event, Reader};
+use crate::stream::{Consistency, Event, Reader};
 use crate::trust::Trust;
 use crate::witness;
 
@@ -32,8 +32,8 @@ pub fn verify(file: &[u8], fingerprint: Hash, newer: &[Vec<u8>], now: Time) -> R
     let trust = lines.trust(fingerprint, newer, now)?;
     let found = lines.question()?;
     let newest = lines.newest_result(&found)?;
-    let (verified, runs) = lines.verified(&trust, newest.1.time)?;
-    lines.consistent(&verified)?;
+    let witnessed = lines.consistent(&trust)?;
+    let (verified, runs) = lines.verified(&trust, &witnessed, newest.1.time)?;
     let merged = recompute(&lines, &trust, &found, &verified, &newest)?;
     let missing = merged
         .outcomes
@@ -65,7 +65,8 @@ pub fn verify(file: &[u8], fingerprint: Hash, newer: &[Vec<u8>], now: Time) -> R
 struct Lines {
     notes: Vec<(u64, Vec<u8>)>,
     runs: Vec<(u64, UnverifiedRun)>,
-    proofs: Vec<(u64, Origin, u64, Vec<Hash>, usize)>,
+    /// Each with its line and the number of runs before it.
+    proofs: Vec<(u64, Consistency, usize)>,
     merged: (u64, Vec<u8>),
 }
 
@@ -98,7 +99,8 @@ impl Lines {
                 None => {}
                 Some(Event::Note(bytes)) => notes.push((line, bytes)),
                 Some(Event::Run(run)) => runs.push((line, *run)),
-                Some(Event::Consistency(origin, old, hashes)) => proofs.push((line, origin, old, hashes, runs.len())),
+                Some(Event::Consistency(proof)) => proofs.push((line, proof, runs.len())),
+                Some(Event::Fork(..)) => return Err(at(line, Fault::Order("forks stand in files of their own"))),
                 Some(Event::Merged(bytes)) => merged = Some((line, bytes)),
                 Some(Event::Heartbeat | Event::Problem(_)) => {
                     return Err(at(
@@ -199,58 +201,96 @@ impl Lines {
         }
     }
 
-    fn verified(&self, trust: &Trust, as_of: Time) -> Result<(Verified, Vec<RunUsed>), NoEvidence> {
+    /// Every run, verified: under its log's key as it was when the cosignature that counts was made; of what is unwitnessed,
+    /// as of the newest result.
+    fn verified(
+        &self,
+        trust: &Trust,
+        witnessed: &Witnessed,
+        as_of: Time,
+    ) -> Result<(Verified, Vec<RunUsed>), NoEvidence> {
         let (mut verified, mut used) = (Vec::new(), Vec::new());
         for (line, run) in &self.runs {
-            let run = run
-                .clone()
-                .verify(&trust.at(as_of))
-                .map_err(|error| at(*line, error.into()))?;
+            let named = Checkpoint::parse(run.checkpoint.text()).ok();
+            let witnessed = named.and_then(|named| witnessed.get(&(run.origin.clone(), named.size)).copied());
+            let then = |at| run.clone().verify(&trust.when_witnessed(at));
+            let run = match run.clone().verify(&trust.at(as_of)) {
+                Err(error) => witnessed.map_or(Err(error), then),
+                good => good,
+            };
+            let run = run.map_err(|error| at(*line, error.into()))?;
             used.push(RunUsed {
                 line: *line,
                 origin: run.origin.clone(),
                 first: run.first,
                 count: run.statements.len(),
                 size: run.size,
-                witnessed: witness::cosigned(trust, run.origin.node, &run.checkpoint),
+                witnessed,
             });
             verified.push((*line, run));
         }
         Ok((verified, used))
     }
 
-    /// Consistency proofs lead from an earlier checkpoint of their log to its latest before them.
-    fn consistent(&self, verified: &[(u64, VerifiedRun)]) -> Result<(), NoEvidence> {
-        for (line, origin, old_size, hashes, before) in &self.proofs {
-            let earlier = verified.iter().take(*before).filter(|(_, run)| run.origin == *origin);
-            let checkpoints: Vec<_> = earlier.filter_map(|(_, run)| checkpoint(&run.checkpoint)).collect();
-            let old = checkpoints.iter().find(|checkpoint| checkpoint.size == *old_size);
-            let holds = old
-                .zip(checkpoints.last())
-                .is_some_and(|(old, new)| verify_consistency(old.size, old.root, new.size, new.root, hashes).is_ok());
-            if !holds {
-                return Err(at(*line, Fault::Consistency));
+    /// Consistency proofs lead from an earlier checkpoint of their log to their own, which the log's key signed; two checkpoints
+    /// of one log and one size say the same, or the log forked. Gives what the cosignature that counts covers, by log and size.
+    fn consistent(&self, trust: &Trust) -> Result<Witnessed, NoEvidence> {
+        let (mut roots, mut witnessed): (BTreeMap<_, Hash>, _) = (BTreeMap::new(), Witnessed::new());
+        let mut proofs = self.proofs.iter().peekable();
+        let mut links = Vec::new();
+        for place in 0..=self.runs.len() {
+            while let Some((line, proof, _)) = proofs.next_if(|(_, _, before)| *before == place) {
+                let wrong = || at(*line, Fault::Consistency);
+                let key = trust.registered_log_key(&proof.origin).ok_or_else(wrong)?;
+                let new = Checkpoint::verify(&proof.checkpoint, key).map_err(|_| wrong())?;
+                let old = *roots.get(&(proof.origin.clone(), proof.old)).ok_or_else(wrong)?;
+                verify_consistency(proof.old, old, new.size, new.root, &proof.proof).map_err(|_| wrong())?;
+                note_root(&mut roots, *line, &proof.origin, &new)?;
+                note_cosignature(&mut witnessed, trust, &proof.origin, new.size, &proof.checkpoint);
+                links.push((proof.origin.clone(), proof.old, new.size));
+            }
+            if let Some((line, run)) = self.runs.get(place)
+                && let Ok(checkpoint) = Checkpoint::parse(run.checkpoint.text())
+                && checkpoint.origin == run.origin.to_string()
+            {
+                note_root(&mut roots, *line, &run.origin, &checkpoint)?;
+                note_cosignature(&mut witnessed, trust, &run.origin, checkpoint.size, &run.checkpoint);
             }
         }
-        // Two checkpoints of one log and one size say the same, or the log forked.
-        let mut roots = BTreeMap::new();
-        for (line, run) in verified {
-            let Some(checkpoint) = checkpoint(&run.checkpoint) else {
-                continue;
-            };
-            let known = roots
-                .entry((run.origin.clone(), checkpoint.size))
-                .or_insert(checkpoint.root);
-            if *known != checkpoint.root {
-                return Err(at(*line, Fault::Consistency));
+        // A chain may lead over several: the last link first.
+        links.sort_by_key(|(_, _, new)| std::cmp::Reverse(*new));
+        for (origin, old, new) in links {
+            if let Some(at) = witnessed.get(&(origin.clone(), new)).copied() {
+                witnessed.entry((origin, old)).or_insert(at);
             }
         }
-        Ok(())
+        Ok(witnessed)
     }
 }
 
-fn checkpoint(note: &SignedNote) -> Option<Checkpoint> {
-    Checkpoint::parse(note.text()).ok()
+/// When the cosignature that counts was made that covers a checkpoint, by log and size.
+type Witnessed = BTreeMap<(Origin, u64), Time>;
+
+fn note_root(
+    roots: &mut BTreeMap<(Origin, u64), Hash>,
+    line: u64,
+    origin: &Origin,
+    checkpoint: &Checkpoint,
+) -> Result<(), NoEvidence> {
+    let known = roots
+        .entry((origin.clone(), checkpoint.size))
+        .or_insert(checkpoint.root);
+    if *known == checkpoint.root {
+        Ok(())
+    } else {
+        Err(at(line, Fault::Consistency))
+    }
+}
+
+fn note_cosignature(witnessed: &mut Witnessed, trust: &Trust, origin: &Origin, size: u64, note: &SignedNote) {
+    if let Some(made) = witness::cosigned(trust, origin.node, note) {
+        witnessed.entry((origin.clone(), size)).or_insert(made);
+    }
 }
 
 /// Targets, outcomes, completeness and merge, from the statements alone.

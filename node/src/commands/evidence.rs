@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use sanku_exchange::{AskFailure, Exchange, Hop, Network, OwnKeys, Reply, Witnessed};
+use sanku_exchange::{AskFailure, Exchange, Hop, LogFile, Network, OwnKeys, Reply, Witnessed};
 use sanku_federation_protocol::evidence;
-use sanku_federation_protocol::names::{Outcome, StatementId};
+use sanku_federation_protocol::names::{Origin, Outcome, StatementId};
 use sanku_tlog::Hash;
 use sanku_values::{Clock, DivisionCode, SystemClock};
 use serde_json::json;
@@ -26,6 +26,10 @@ impl Network for NoNetwork {
 
     async fn add_checkpoint(&self, _: DivisionCode, _: String) -> Result<Witnessed, AskFailure> {
         Err(AskFailure::new(Outcome::Unreachable, "no network"))
+    }
+
+    async fn log_file(&self, _: DivisionCode, _: &Origin, _: LogFile) -> Result<Option<bytes::Bytes>, AskFailure> {
+        Err(AskFailure::new(Outcome::Unreachable, "offline"))
     }
 
     async fn notes_of(&self, _: DivisionCode) -> Result<Vec<String>, AskFailure> {
@@ -86,9 +90,8 @@ pub(crate) async fn export(node: Node, id: StatementId, out: &Path) -> anyhow::R
         },
         Arc::clone(&node.clock),
     );
-    let (said, received, merged) = exchange.evidence(id).await?;
-    let runs: Vec<_> = said.iter().chain(&received).cloned().collect();
-    let text = evidence::write(notes.iter().map(String::as_bytes), runs.iter(), &merged);
+    let (runs, covers, merged) = exchange.evidence(id).await?;
+    let text = evidence::write(notes.iter().map(String::as_bytes), &runs, &covers, &merged);
     let act = ActBody {
         salt: Salt::generate()?,
         who: super::import::user(),

@@ -37,6 +37,13 @@ fn tell(status: &Value) {
     for missing in status["missing"].as_array().into_iter().flatten() {
         say(format!("  ! {}", text(&missing["words"])));
     }
+    for fork in status["forks"].as_array().into_iter().flatten() {
+        say(format!(
+            "  ! 分叉 it says two things: {}（发现于 found {}；sanku log forks）",
+            text(&fork["subject"]),
+            minute(&fork["found"])
+        ));
+    }
     let process = &status["process"];
     let mut rows = vec![
         line(
@@ -73,7 +80,15 @@ fn tell(status: &Value) {
                 number(&status["log"]["entries"]),
                 minute(&status["log"]["newest"]),
                 minute(&status["log"]["unwitnessed_since"])
-            ),
+            ) + &alarm(&status["log"]),
+        ),
+        line(
+            "他处日志 others' logs",
+            format!(
+                "未见证 unwitnessed {} 个检查点 checkpoints，起于 since {}",
+                number(&status["held_unwitnessed"]["checkpoints"]),
+                minute(&status["held_unwitnessed"]["since"])
+            ) + &alarm(&status["held_unwitnessed"]),
         ),
         line(
             "导入 imports",
@@ -168,6 +183,15 @@ fn state(state: &str) -> String {
     match state {
         "working" => "正常 working".to_owned(),
         other => format!("不能工作 cannot work: {other}"),
+    }
+}
+
+/// A mark beside what is unwitnessed for too long.
+fn alarm(of: &Value) -> String {
+    if of["alarm"] == true {
+        "\n⚠ 超过 72 小时 for more than 72 hours".to_owned()
+    } else {
+        String::new()
     }
 }
 

@@ -69,6 +69,21 @@ pub(crate) fn describe() {
         Unit::Seconds,
         "Age of the oldest entry without a cosignature that counts"
     );
+    describe_gauge!(
+        "sanku_held_unwitnessed",
+        "Checkpoints of other logs that this node holds something under and nothing covers yet"
+    );
+    describe_gauge!(
+        "sanku_held_unwitnessed_seconds",
+        Unit::Seconds,
+        "Age of the oldest of them"
+    );
+    describe_gauge!("sanku_forks", "Logs and notes that say two things");
+    describe_counter!(
+        "sanku_bad_cosignatures_total",
+        "Cosignatures of each witness that did not hold"
+    );
+    describe_counter!("sanku_forks_found_total", "Forks that this process found");
     describe_gauge!("sanku_imports", "Imports of departments' files");
     describe_gauge!("sanku_imported_rows", "Rows that imports brought");
     describe_gauge!("sanku_queue_length", "Own questions that wait to be asked again");
@@ -133,6 +148,7 @@ pub(crate) async fn refresh(node: &Running) {
         "stopping",
         "recovering",
         "database",
+        "disk",
         "registry",
         "member",
         "certificate",
@@ -155,6 +171,13 @@ pub(crate) async fn refresh(node: &Running) {
         if let Ok((unwitnessed, waiting)) = tokio::time::timeout(PATIENCE, counts).await {
             if let Ok(since) = unwitnessed {
                 set("sanku_unwitnessed_seconds", since.map_or(0.0, age));
+            }
+            if let (Ok(open), Ok(forks)) = (store.open_logs().await, store.forks().await) {
+                let since = open.iter().map(|open| open.since).min();
+                let held: u64 = open.iter().map(|open| open.checkpoints).sum();
+                set("sanku_held_unwitnessed", held as f64);
+                set("sanku_held_unwitnessed_seconds", since.map_or(0.0, age));
+                set("sanku_forks", forks.len() as f64);
             }
             if let Ok(waiting) = waiting {
                 set("sanku_queue_length", waiting as f64);
@@ -204,6 +227,7 @@ pub(crate) async fn refresh(node: &Running) {
         counter!("sanku_results_total", "complete" => complete).increment(0);
     }
     counter!("sanku_panics_total").increment(0);
+    counter!("sanku_forks_found_total").increment(0);
     set("sanku_clock_held", flag(exchange.store().is_held()));
 
     if let Some(room) = machine::room(&node.loaded.node.storage.url) {

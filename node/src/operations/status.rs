@@ -15,12 +15,23 @@ pub(crate) async fn document(node: &Running) -> Value {
         (
             exchange.store().unwitnessed_since().await,
             exchange.store().waiting().await,
+            exchange.store().open_logs().await,
+            exchange.store().forks().await,
         )
     };
-    let (unwitnessed, waiting) = match tokio::time::timeout(PATIENCE, counts).await {
-        Ok((unwitnessed, waiting)) => (unwitnessed.ok().flatten(), waiting.ok()),
-        Err(_) => (None, None),
+    let (unwitnessed, waiting, open, forks) = match tokio::time::timeout(PATIENCE, counts).await {
+        Ok((unwitnessed, waiting, open, forks)) => (unwitnessed.ok().flatten(), waiting.ok(), open.ok(), forks.ok()),
+        Err(_) => (None, None, None, None),
     };
+    let held = open.map(|open| {
+        let since = open.iter().map(|open| open.since).min();
+        json!({ "checkpoints": open.iter().map(|open| open.checkpoints).sum::<u64>(), "logs": open.len(), "since": since, "alarm": since.is_some_and(|since| exchange.is_alarm(since)) })
+    });
+    let forks: Vec<_> = forks
+        .into_iter()
+        .flatten()
+        .map(|fork| json!({ "subject": fork.subject, "found": fork.found }))
+        .collect();
     let age = |since: Time| (now.millis() - since.millis()).max(0) / 1000;
     let notes: Vec<_> = trust
         .list()
@@ -101,7 +112,10 @@ pub(crate) async fn document(node: &Running) -> Value {
             "entries": look.standing.as_ref().map(|standing| standing.entries),
             "newest": look.standing.as_ref().and_then(|standing| standing.newest),
             "unwitnessed_since": unwitnessed,
+            "alarm": unwitnessed.is_some_and(|since| exchange.is_alarm(since)),
         },
+        "held_unwitnessed": held,
+        "forks": forks,
         "imports": look.standing.as_ref().map(|standing| json!({ "count": standing.imports, "rows": standing.records })),
         "queue": { "waiting": waiting },
         "clock": { "state": clocks.as_str(), "lead_ms": clocks.lead() },
