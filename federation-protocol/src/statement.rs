@@ -159,6 +159,18 @@ impl Verified<Statement> {
             ..self.0
         }))
     }
+
+    /// The same with its body sealed to somebody, if it is an answer or a refusal; accounts stay open, they hold no personal data.
+    pub fn sealed_to(&self, key: &crate::seal::SealingPublicKey) -> Result<Self, crate::seal::SealError> {
+        use crate::entry::Said;
+        match (&self.entry.said, &self.body) {
+            (Said::Answer(_) | Said::Refusal(_), BodyPart::Open(body)) => Ok(Self(Statement {
+                body: BodyPart::Sealed(key.seal(&self.line, body)?),
+                ..self.0.clone()
+            })),
+            _ => Ok(self.clone()),
+        }
+    }
 }
 
 /// A run as it was read.
@@ -309,34 +321,5 @@ impl VerifiedRun {
         // A verified run has every cut of itself.
         let parts = self.cut_into(&cuts).unwrap_or_default();
         names.into_iter().zip(parts).collect()
-    }
-
-    /// The same run with every body that was sealed to this key opened.
-    pub fn opened(self, key: &SealingKey) -> Result<Self, RunError> {
-        let statements = self
-            .statements
-            .into_iter()
-            .map(|statement| statement.opened(key))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { statements, ..self })
-    }
-
-    /// The same run with the bodies of answers and refusals sealed to somebody; accounts stay open, they hold no personal data.
-    pub fn sealed_to(&self, key: &crate::seal::SealingPublicKey) -> Result<Self, crate::seal::SealError> {
-        use crate::entry::Said;
-        let seal = |statement: &Verified<Statement>| match (&statement.entry.said, &statement.body) {
-            (Said::Answer(_) | Said::Refusal(_), BodyPart::Open(body)) => {
-                let sealed = key.seal(&statement.line, body)?;
-                Ok(Verified(Statement {
-                    body: BodyPart::Sealed(sealed),
-                    ..statement.0.clone()
-                }))
-            }
-            _ => Ok(statement.clone()),
-        };
-        Ok(Self {
-            statements: self.statements.iter().map(seal).collect::<Result<_, _>>()?,
-            ..self.clone()
-        })
     }
 }

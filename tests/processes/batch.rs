@@ -97,7 +97,7 @@ fn wrong_lines_are_named_by_number_and_nothing_is_asked() {
 #[test]
 fn refused_and_incomplete_lines_are_counted_with_their_nodes() {
     let mut rig = Rig::start();
-    let file = cases(&rig, "cases.jsonl", 12, 2000);
+    let file = cases(&rig, "cases.jsonl", 12, 30_000);
     let text = std::fs::read_to_string(&file).unwrap();
     let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
     lines[4] = lines[4].replace("2099-01-01", "2021-01-01");
@@ -193,15 +193,18 @@ fn a_person_is_answered_while_a_batch_is_under_way() {
     let rig = Rig::start();
     // One tier answers late, so that the batch stays under way.
     rig.proxies[&420_000].set(Link::Slow, u64::MAX);
-    let file = cases(&rig, "cases.jsonl", 200, 10_000);
+    let file = cases(&rig, "cases.jsonl", 200, 30_000);
     std::thread::scope(|scope| {
         let whole = scope.spawn(|| batch(&rig, &file));
         std::thread::sleep(Duration::from_millis(300));
         let person = rig.case("person.json", |case| {
-            case["scope"] = json!({ "codes": ["421000", "421002", "421003"] })
+            case["scope"] = json!({ "codes": ["421000", "421002", "421003"] });
+            case["budget_ms"] = 20_000.into();
         });
+        let began = Instant::now();
         let (code, result) = rig.ask(&person);
         assert_eq!(code, 0, "{result:#}");
+        eprintln!("person {:?}", began.elapsed());
         assert!(!whole.is_finished(), "the person did not wait for the batch");
         let (_, report) = whole.join().unwrap();
         assert_eq!(report["not_asked"], 0, "{report:#}");

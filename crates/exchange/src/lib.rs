@@ -31,6 +31,7 @@ mod slots;
 mod spreading;
 pub mod standing;
 pub mod trace;
+mod turns;
 mod withdraw;
 mod witness;
 

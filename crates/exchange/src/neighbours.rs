@@ -25,6 +25,7 @@ use crate::network::{AskFailure, Hop, Network, Reply};
 use crate::pace::Pace;
 use crate::peers::Peers;
 use crate::slots::Slots;
+use crate::turns;
 
 /// The longest pause before a retry.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
@@ -330,13 +331,13 @@ impl Reading<'_> {
         if about.is_empty() {
             about = (0..self.ends.len()).collect();
         }
-        let verified = run.verify(self.trust).and_then(|run| {
-            let parts = self.fits(&run)?;
-            Ok((run, parts))
-        });
+        let verified = match run.verify(self.trust) {
+            Ok(run) => self.fitting(run).await,
+            Err(error) => Err(error),
+        };
         match verified {
-            Ok((run, parts)) => {
-                for statement in &run.statements {
+            Ok(parts) => {
+                for statement in parts.iter().flat_map(|part| &part.statements) {
                     let Some(place) = self.place(&statement.entry.said) else {
                         continue;
                     };
@@ -347,7 +348,7 @@ impl Reading<'_> {
                         own && matches!(&statement.entry.said, Said::Refusal(refusal) if stops(refusal.rule));
                 }
                 // Whoever listens may have gone; the response is read to its end all the same.
-                for part in parts.unwrap_or_else(|| vec![run]) {
+                for part in parts {
                     let _ = runs.send(part).await;
                 }
             }
@@ -382,9 +383,9 @@ impl Reading<'_> {
         self.asked.tree.next_hop(self.here, node) == Some(self.neighbour)
     }
 
-    /// Whether a verified run belongs in this response. At the asker it comes out opened, in parts that each fit their question
-    /// to the body.
-    fn fits(&self, run: &VerifiedRun) -> Result<Option<Vec<VerifiedRun>>, RunError> {
+    /// A verified run that belongs in this response. At the asker it comes out opened, in parts that each fit their question to
+    /// the body.
+    async fn fitting(&self, mut run: VerifiedRun) -> Result<Vec<VerifiedRun>, RunError> {
         let node = run.origin.node;
         if !self.is_behind(node) {
             return Err(RunError::BadProof("a node that does not lie behind this neighbour"));
@@ -407,7 +408,7 @@ impl Reading<'_> {
             }
         }
         let Some(sealing) = self.sealing else {
-            return Ok(None);
+            return Ok(vec![run]);
         };
         // The seal does not cover the recipient's hint: a changed one would open all the same.
         let hint = sealing.public().map(|key| key.hint());
@@ -418,9 +419,13 @@ impl Reading<'_> {
         {
             return Err(RunError::BadProof("sealed to somebody else"));
         }
+        for statement in std::mem::take(&mut run.statements) {
+            run.statements.push(statement.opened(sealing)?);
+            turns::give(run.statements.len()).await;
+        }
         let on_way = self.asked.tree.nodes().collect();
         let mut parts = Vec::new();
-        for (re, part) in run.clone().opened(sealing)?.by_question() {
+        for (re, part) in run.by_question() {
             let question = re.and_then(|re| self.asked.questions.get(*self.places.get(&re)?));
             if let Some(question) = question
                 && let Asking::Query(entry, _) = &question.asking
@@ -430,8 +435,9 @@ impl Reading<'_> {
                     .map_err(|_| RunError::BadProof("it does not answer what was asked"))?;
             }
             parts.push(part);
+            turns::give(parts.len()).await;
         }
-        Ok(Some(parts))
+        Ok(parts)
     }
 
     /// What the end says of the neighbour itself.

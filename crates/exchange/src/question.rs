@@ -28,7 +28,7 @@ use crate::authorise::{Circumstances, Leave, authorise, words};
 use crate::network::{Hop, Network};
 use crate::once::{Seat, answered, discloses, only_accounts, refused};
 use crate::slots::Slots;
-use crate::{Caller, Exchange, ExchangeError, account, neighbours, search};
+use crate::{Caller, Exchange, ExchangeError, account, neighbours, search, turns};
 
 /// The most codes that a request names as still missing.
 const ONLY_AT_MOST: usize = 1_000;
@@ -544,7 +544,15 @@ impl<N: Network> Exchange<N> {
                 .load()
                 .sealing_key(asked.asker(), self.clock.now())
                 .ok_or(ExchangeError::NoSealingKey)?;
-            run.sealed_to(&key)?
+            let mut statements = Vec::with_capacity(run.statements.len());
+            for statement in &run.statements {
+                statements.push(statement.sealed_to(&key)?);
+                turns::give(statements.len()).await;
+            }
+            VerifiedRun {
+                statements,
+                ..run.clone()
+            }
         };
         // A reader that went away is no failure of ours: what was said is in the log.
         let _ = runs.send(run).await;

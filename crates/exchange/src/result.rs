@@ -19,7 +19,7 @@ use crate::accept::{self, Accepted, Asking, Question};
 use crate::asker::Asked;
 use crate::authorise::Leave;
 use crate::network::Network;
-use crate::{Caller, Exchange, ExchangeError, queue};
+use crate::{Caller, Exchange, ExchangeError, queue, turns};
 
 impl<N: Network> Exchange<N> {
     /// Everything that is known of a question as it stands in the log, without asking anybody.
@@ -108,10 +108,10 @@ impl<N: Network> Exchange<N> {
     ) -> Result<Vec<Asked>, ExchangeError> {
         let mut order: Vec<_> = asked.questions.iter().map(|question| question.id).collect();
         order.sort_unstable();
-        let mut turns = Vec::new();
+        let mut alone = Vec::new();
         for id in order {
             let turn = self.conclusions.place((asked.origin.clone(), id));
-            turns.push(turn.lock_owned().await);
+            alone.push(turn.lock_owned().await);
         }
         let mut about: HashMap<Hash, Vec<VerifiedRun>> = HashMap::new();
         for run in heard {
@@ -186,6 +186,7 @@ impl<N: Network> Exchange<N> {
                 tracing::info!(question = %question.id, complete, attempt, "a question of ours has its result");
             }
             all.push((question.id, recalled, merged, again));
+            turns::give(all.len()).await;
         }
         self.say(asked, parts).await?;
         for (id, again) in unchanged {

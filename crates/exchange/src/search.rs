@@ -10,8 +10,8 @@ use sanku_tlog::Hash;
 use sanku_values::{Date, Time};
 use tokio::time::Instant;
 
-use crate::ExchangeError;
 use crate::authorise::Permit;
+use crate::{ExchangeError, turns};
 
 /// Most bytes of records in one answer: its body stays below its limit.
 const HEAVIEST: usize = 3 << 20;
@@ -63,6 +63,7 @@ pub(crate) async fn search<'a>(
             drafts.push(of_subject(question, *index, subject, &imports, &found, now)?);
         }
         all.push(drafts);
+        turns::give(all.len()).await;
     }
     Ok(all)
 }
