@@ -182,6 +182,16 @@ impl Entry {
         }
     }
 
+    /// The line, if readers would take it.
+    pub(crate) fn checked_line(&self) -> Result<Vec<u8>, NotALine> {
+        let line = self.line();
+        match self.judge() {
+            Some(why) => Err(NotALine::because(why)),
+            None if line.len() > LONGEST_ENTRY => Err(NotALine::because("an entry longer than 65,535 bytes")),
+            None => Ok(line),
+        }
+    }
+
     /// Writes the line.
     pub fn line(&self) -> Vec<u8> {
         // Writing these types to memory has no way to fail; an empty line would be refused by every reader.
@@ -203,16 +213,19 @@ pub struct Draft {
 impl Draft {
     /// The entry's line in this log at this time, and its leaf hash.
     pub fn entry(&self, log: &Origin, time: Time) -> (Vec<u8>, Hash) {
-        let entry = Entry {
+        let line = self.entry_in(log, time).line();
+        let leaf = leaf_hash(&line);
+        (line, leaf)
+    }
+
+    pub(crate) fn entry_in(&self, log: &Origin, time: Time) -> Entry {
+        Entry {
             log: log.clone(),
             time,
             id: self.id,
             body: Hash::of(&self.body),
             said: self.said.clone(),
-        };
-        let line = entry.line();
-        let leaf = leaf_hash(&line);
-        (line, leaf)
+        }
     }
 }
 

@@ -83,7 +83,10 @@ fn a_newcomer_joins_a_fifth_node_and_finds_its_record_from_another_district() {
         }
     }
     assert_eq!(staying.0.len(), 2, "the demonstration and the fifth node");
-    let found = said.iter().find(|text| text.contains("鄂D5T018")).unwrap_or_else(|| panic!("no such record: {said:#?}"));
+    let found = said
+        .iter()
+        .find(|text| text.contains("鄂D5T018"))
+        .unwrap_or_else(|| panic!("no such record: {said:#?}"));
     let fact = found.split("鄂D5T018").nth(1).unwrap();
     assert!(
         found.contains("公安县") && found.contains("已答复 answered") && fact.contains("421022"),

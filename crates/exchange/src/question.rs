@@ -205,9 +205,17 @@ impl<N: Network> Exchange<N> {
             } else {
                 last = None;
             }
+            // The person at this node is told of everything at the end: what is found here commits with the account. A
+            // neighbour has it at once.
+            let at_the_end = !alone && *caller == Caller::Socket;
+            let (drafts, kept) = if at_the_end {
+                (Vec::new(), drafts)
+            } else {
+                (drafts, Vec::new())
+            };
             let said_now = self.say(asked, drafts).await?;
             // Whoever repeats the question now finds what was said.
-            drop(guard);
+            let guard = at_the_end.then_some(guard);
             let once_more = said_before
                 .iter()
                 .enumerate()
@@ -216,10 +224,10 @@ impl<N: Network> Exchange<N> {
             for run in once_more.map(|(_, run)| run).chain(&said_now).chain(at_last) {
                 self.hand_over(caller, asked, run, &runs).await?;
             }
-            Ok::<_, ExchangeError>(())
+            Ok::<_, ExchangeError>((kept, guard))
         };
         let (heard, local) = tokio::join!(elsewhere, local);
-        local?;
+        let (mut drafts, _guard) = local?;
         if alone {
             return Ok(());
         }
@@ -242,14 +250,14 @@ impl<N: Network> Exchange<N> {
         let stored = account::place(&said_before)
             .map(|place| &said_before[place])
             .filter(|run| before.is_some_and(|before| account::same(&before, &body)) && only_accounts(run));
-        let last = match stored {
-            Some(run) => run.clone(),
-            None => {
-                let draft = account::draft(asked.leaf, &body, self.clock.now())?;
-                self.append(asked, vec![draft], Vec::new()).await?
-            }
-        };
-        self.hand_over(caller, asked, &last, &runs).await
+        if stored.is_none() || !drafts.is_empty() {
+            drafts.push(account::draft(asked.leaf, &body, self.clock.now())?);
+        }
+        let said_now = self.say(asked, drafts).await?;
+        for run in said_now.iter().chain(stored.filter(|_| said_now.is_empty())) {
+            self.hand_over(caller, asked, run, &runs).await?;
+        }
+        Ok(())
     }
 
     /// This node's decision about a question. Withdrawals need none: they are the asker's own.

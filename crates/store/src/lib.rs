@@ -7,13 +7,16 @@
 
 mod backup;
 mod checkpoints;
+mod compose;
 mod database;
 mod ground;
 mod log;
 mod pace;
 mod questions;
 mod queue;
+mod recent;
 mod records;
+mod script;
 mod sealing;
 mod sequencer;
 mod standing;
@@ -200,6 +203,8 @@ impl Store {
                 clock,
                 process,
                 ground,
+                recent: recent::Recent::default(),
+                contended: false,
             }
             .run(receiver),
         );
