@@ -249,7 +249,9 @@ impl<N: Network> Exchange<N> {
         let body = account::due(before.as_ref(), observed, rejected, behind, hop)?;
         let stored = account::place(&said_before)
             .map(|place| &said_before[place])
-            .filter(|run| before.is_some_and(|before| account::same(&before, &body)) && only_accounts(run));
+            .filter(|_| before.is_some_and(|before| account::same(&before, &body)))
+            // A neighbour's response ends with the account alone; at the asker it may stand beside the answers.
+            .filter(|run| *caller == Caller::Socket || only_accounts(run));
         if stored.is_none() || !drafts.is_empty() {
             drafts.push(account::draft(asked.leaf, &body, self.clock.now())?);
         }
