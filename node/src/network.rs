@@ -9,6 +9,7 @@ use sanku_exchange::{AskFailure, Hop, LogFile, Network, PeerStatus, Reply, Witne
 use sanku_federation_protocol::names::{Origin, Outcome};
 use sanku_federation_protocol::problem::ProblemKind;
 use sanku_federation_protocol::stream::MEDIA_TYPE;
+use sanku_tlog::Hash;
 use sanku_transport::{PeerClients, TransportError};
 use sanku_values::DivisionCode;
 
@@ -27,12 +28,13 @@ fn failure(error: &TransportError) -> AskFailure {
 }
 
 impl PeerNetwork {
-    async fn whole(&self, to: DivisionCode, path: &str) -> Result<Vec<u8>, AskFailure> {
+    async fn whole(&self, to: DivisionCode, path: &str) -> Result<(Vec<u8>, Option<Hash>), AskFailure> {
         let response = self
             .0
             .send(to, Method::GET, path, &[], Bytes::new())
             .await
             .map_err(|error| failure(&error))?;
+        let notes = response.notes.and_then(|digest| digest.parse().ok());
         let mut body = response.body;
         let mut bytes = Vec::new();
         while let Some(part) = body.next().await {
@@ -41,7 +43,7 @@ impl PeerNetwork {
                 return Err(AskFailure::new(Outcome::PeerError, "more notes than there can be"));
             }
         }
-        Ok(bytes)
+        Ok((bytes, notes))
     }
 }
 
@@ -82,25 +84,27 @@ impl Network for PeerNetwork {
     async fn log_file(&self, from: DivisionCode, log: &Origin, file: LogFile) -> Result<Option<Bytes>, AskFailure> {
         let path = format!("/v1/logs/{}/{}/{}", log.node, log.number, file.path());
         match self.whole(from, &path).await {
-            Ok(bytes) => Ok(Some(bytes.into())),
+            Ok((bytes, _)) => Ok(Some(bytes.into())),
             Err(failure) if failure.problem == Some(ProblemKind::NotFound) => Ok(None),
             Err(failure) => Err(failure),
         }
     }
 
     async fn status_of(&self, from: DivisionCode) -> Result<PeerStatus, AskFailure> {
-        serde_json::from_slice(&self.whole(from, "/v1/status").await?)
-            .map_err(|_| AskFailure::new(Outcome::PeerError, "not a status"))
+        let (status, notes) = self.whole(from, "/v1/status").await?;
+        let status: PeerStatus =
+            serde_json::from_slice(&status).map_err(|_| AskFailure::new(Outcome::PeerError, "not a status"))?;
+        Ok(PeerStatus { notes, ..status })
     }
 
     async fn notes_of(&self, from: DivisionCode) -> Result<Vec<String>, AskFailure> {
         let broken = || AskFailure::new(Outcome::PeerError, "not a list of notes");
         let list: Vec<(String, u64, String)> =
-            serde_json::from_slice(&self.whole(from, "/v1/notes").await?).map_err(|_| broken())?;
+            serde_json::from_slice(&self.whole(from, "/v1/notes").await?.0).map_err(|_| broken())?;
         let mut notes = Vec::new();
         for (name, number, _) in list.into_iter().take(10_000) {
             notes.push(
-                String::from_utf8(self.whole(from, &format!("/v1/notes/{name}/{number}")).await?)
+                String::from_utf8(self.whole(from, &format!("/v1/notes/{name}/{number}")).await?.0)
                     .map_err(|_| broken())?,
             );
         }

@@ -10,6 +10,7 @@ use sanku_certs::NodeKeys;
 use sanku_certs::federation::notes_in;
 use sanku_exchange::{Exchange, OwnKeys};
 use sanku_federation_protocol::trust::Trust;
+use sanku_store::StoreError;
 use sanku_transport::{Material, PeerClients, Server};
 use sanku_values::{Clock, Time};
 use tokio::net::TcpListener;
@@ -156,7 +157,13 @@ pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> an
     operations::supervisor::ready(&format!("{code} {}", loaded.node.listen.peers));
     ask_neighbours_for_notes(&exchange);
 
-    signals.end().await;
+    let failed = tokio::select! {
+        () = signals.end() => false,
+        () = exchange.store().failed() => true,
+    };
+    if failed {
+        tracing::error!(error = %StoreError::Failed, "the node ends: what its disk holds is verified at the next start");
+    }
     operations::supervisor::stopping();
     tracing::info!(
         in_hand = work.count(),
@@ -172,6 +179,10 @@ pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> an
     let ports = async { tokio::join!(peer_port, own_port, background.join_all()) };
     let _ = tokio::time::timeout(CLOSE, ports).await;
     let _ = std::fs::remove_file(&loaded.node.listen.socket);
+    if failed {
+        // The supervisor starts it again.
+        return Err(StoreError::Failed.into());
+    }
     Ok(())
 }
 

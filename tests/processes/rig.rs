@@ -103,6 +103,15 @@ fn pump(mut from: TcpStream, mut to: TcpStream, link: Option<&(Arc<AtomicU8>, Ar
     let _ = from.shutdown(Shutdown::Both);
 }
 
+/// What a node is started with beside its configuration.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Dress {
+    /// Words before the program's own: `ip netns exec …`.
+    pub(crate) before: Vec<String>,
+    /// The environment.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
 /// Four nodes, each behind a proxy.
 pub(crate) struct Rig {
     pub(crate) place: tempfile::TempDir,
@@ -110,6 +119,7 @@ pub(crate) struct Rig {
     pub(crate) proxies: BTreeMap<u32, Proxy>,
     /// In front of a node's second address.
     pub(crate) second: Option<Proxy>,
+    pub(crate) dress: BTreeMap<u32, Dress>,
 }
 
 pub(crate) const CODES: [u32; 4] = [420_000, 421_000, 421_002, 421_003];
@@ -130,19 +140,30 @@ pub(crate) fn listener() -> TcpListener {
 impl Rig {
     /// Founds the federation, imports one vehicle at each node, starts all four.
     pub(crate) fn start() -> Self {
-        Self::found(None)
+        Self::filled(None)
     }
 
     /// The same; one node has a second address, with a proxy of its own.
     pub(crate) fn with_two_addresses(of: u32) -> Self {
-        Self::found(Some(of))
+        Self::filled(Some(of))
     }
 
-    fn found(two_addresses: Option<u32>) -> Self {
-        let mut second = None;
-        let place = tempfile::tempdir().unwrap();
-        let directory = place.path().join("f");
-        let mut proxies = BTreeMap::new();
+    fn filled(two_addresses: Option<u32>) -> Self {
+        let mut rig = Self::found_with(two_addresses);
+        for code in CODES {
+            rig.fill(code);
+            rig.serve(code);
+        }
+        rig
+    }
+
+    /// Founds the federation: every node has its folder and its proxy, none holds anything or runs.
+    pub(crate) fn found() -> Self {
+        Self::found_with(None)
+    }
+
+    fn found_with(two_addresses: Option<u32>) -> Self {
+        let mut rig = Self::bare();
         for code in CODES {
             let (outside, inside) = (listener(), listener());
             let (endpoint, real) = (
@@ -150,67 +171,73 @@ impl Rig {
                 inside.local_addr().unwrap().to_string(),
             );
             drop(inside);
-            let dir = directory.display().to_string();
-            let output = if code == 420_000 {
-                run(&[
-                    "federation",
-                    "init",
-                    &dir,
-                    "--name",
-                    "hubei.example",
-                    "--endpoint",
-                    &endpoint,
-                ])
-            } else {
-                let code_text = code.to_string();
-                let mut arguments = vec!["federation", "add", &code_text, "--dir", &dir, "--endpoint", &endpoint];
-                let other = (two_addresses == Some(code)).then(listener);
-                let address = other.as_ref().map(|other| other.local_addr().unwrap().to_string());
-                if let (Some(other), Some(address)) = (other, &address) {
-                    arguments.extend(["--endpoint", address]);
-                    second = Some(Proxy::start(other, real.clone()));
-                }
-                run(&arguments)
-            };
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            let file = directory.join(code.to_string()).join("node.toml");
-            let text = std::fs::read_to_string(&file).unwrap();
-            // Whatever any library would log stands in the logs that are scanned.
-            let text = text.replace(&endpoint, &real) + "\n[log]\nlevel = \"trace\"\n";
-            std::fs::write(&file, text).unwrap();
-            proxies.insert(code, Proxy::start(outside, real));
-        }
-        let mut rig = Self {
-            place,
-            nodes: BTreeMap::new(),
-            proxies,
-            second,
-        };
-        for code in CODES {
-            let file = rig.place.path().join(format!("{code}.csv"));
-            std::fs::write(
-                &file,
-                format!("姓名,身份证号,号牌,号牌种类\n{NAME},{NUMBER},鄂D{code},小型汽车\n"),
-            )
-            .unwrap();
-            let output = rig.node(
-                code,
-                &[
-                    "import",
-                    &file.display().to_string(),
-                    "--category",
-                    "vehicle",
-                    "--source",
-                    "公安",
-                    "--as-of",
-                    "2026-11-01",
-                    "--json",
-                ],
-            );
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            rig.serve(code);
+            let other = (two_addresses == Some(code)).then(listener);
+            let address = other.as_ref().map(|other| other.local_addr().unwrap().to_string());
+            let mut endpoints = vec![endpoint.as_str()];
+            endpoints.extend(address.as_deref());
+            rig.add(code, &endpoints);
+            rig.configure(code, &endpoint, &real);
+            if let Some(other) = other {
+                rig.second = Some(Proxy::start(other, real.clone()));
+            }
+            rig.proxies.insert(code, Proxy::start(outside, real));
         }
         rig
+    }
+
+    /// A place for a federation.
+    pub(crate) fn bare() -> Self {
+        Self {
+            place: tempfile::tempdir().unwrap(),
+            nodes: BTreeMap::new(),
+            proxies: BTreeMap::new(),
+            second: None,
+            dress: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a node that is called at these endpoints; the province founds the federation.
+    pub(crate) fn add(&self, code: u32, endpoints: &[&str]) {
+        let (dir, number) = (self.place.path().join("f").display().to_string(), code.to_string());
+        let words = if code == CODES[0] {
+            vec!["init", &dir, "--name", "hubei.example"]
+        } else {
+            vec!["add", &number, "--dir", &dir]
+        };
+        let endpoints: Vec<_> = endpoints.iter().flat_map(|endpoint| ["--endpoint", endpoint]).collect();
+        let output = run(&[&["federation"], words.as_slice(), &endpoints].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // Whatever any library would log stands in the logs that are scanned.
+        let file = self.folder(code).join("node.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text + "\n[log]\nlevel = \"trace\"\n").unwrap();
+    }
+
+    /// Replaces a text of a node's configuration, which must stand there.
+    pub(crate) fn configure(&self, code: u32, from: &str, to: &str) {
+        let file = self.folder(code).join("node.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{from} does not stand in {text}");
+        std::fs::write(&file, text.replace(from, to)).unwrap();
+    }
+
+    /// Imports the one vehicle.
+    pub(crate) fn fill(&self, code: u32) {
+        let file = self.place.path().join(format!("{code}.csv"));
+        let rows = format!("姓名,身份证号,号牌,号牌种类\n{NAME},{NUMBER},鄂D{code},小型汽车\n");
+        std::fs::write(&file, rows).unwrap();
+        let file = file.display().to_string();
+        let words = [
+            "--category",
+            "vehicle",
+            "--source",
+            "公安",
+            "--as-of",
+            "2026-11-01",
+            "--json",
+        ];
+        let output = self.node(code, &[&["import", file.as_str()], words.as_slice()].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     pub(crate) fn folder(&self, code: u32) -> PathBuf {
@@ -230,12 +257,30 @@ impl Rig {
 
     /// Starts a node and waits until it answers.
     pub(crate) fn serve(&mut self, code: u32) {
+        assert!(
+            self.try_serve(code),
+            "{code} does not serve: {}",
+            std::fs::read_to_string(self.folder(code).join("node.log")).unwrap()
+        );
+    }
+
+    /// Starts a node and waits until it answers, or has ended.
+    pub(crate) fn try_serve(&mut self, code: u32) -> bool {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.folder(code).join("node.log"))
             .unwrap();
-        let child = sanku()
+        let dress = self.dress.get(&code).cloned().unwrap_or_default();
+        let mut words = dress.before.into_iter();
+        let mut command = words.next().map_or_else(sanku, |first| {
+            let mut command = Command::new(first);
+            command.args(words).arg(env!("CARGO_BIN_EXE_sanku"));
+            command.env_remove("SANKU_CONFIG").env("RUST_BACKTRACE", "0");
+            command
+        });
+        let mut child = command
+            .envs(dress.environment)
             .arg("--config")
             .arg(self.folder(code).join("node.toml"))
             .args(["serve", "--until-stdin-closes"])
@@ -244,17 +289,24 @@ impl Rig {
             .stderr(log)
             .spawn()
             .unwrap();
-        self.nodes.insert(code, child);
         let socket = self.folder(code).join("run/node.sock");
         let until = Instant::now() + Duration::from_secs(20);
         while std::os::unix::net::UnixStream::connect(&socket).is_err() {
-            assert!(
-                Instant::now() < until,
-                "{code} does not serve: {}",
-                std::fs::read_to_string(self.folder(code).join("node.log")).unwrap()
-            );
+            if child.try_wait().unwrap().is_some() || Instant::now() > until {
+                let _ = child.kill();
+                return false;
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
+        self.nodes.insert(code, child);
+        true
+    }
+
+    /// Whether a node's process is there.
+    pub(crate) fn lives(&mut self, code: u32) -> bool {
+        self.nodes
+            .get_mut(&code)
+            .is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
     /// `kill -9`.

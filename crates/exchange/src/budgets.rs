@@ -4,11 +4,16 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::keyed::DefaultKeyedStateStore;
+use governor::{Quota, RateLimiter};
 use sanku_federation_protocol::body::QueryBody;
 use sanku_federation_protocol::entry::QueryEntry;
 use sanku_values::DivisionCode;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 /// Keys beyond which what was not used lately is dropped.
 const KEYS: usize = 4096;
@@ -45,11 +50,25 @@ impl Default for Limits {
     }
 }
 
+/// The runtime's clock: who holds its time holds budgets too, and a machine's clock that is put back takes nobody's budget.
+#[derive(Clone, Debug)]
+struct RuntimeClock(Instant);
+
+impl Clock for RuntimeClock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        self.0.elapsed().into()
+    }
+}
+
+type Limiter<K> = RateLimiter<K, DefaultKeyedStateStore<K>, RuntimeClock, NoOpMiddleware<Nanos>>;
+
 pub(crate) struct Budgets {
-    nodes: DefaultKeyedRateLimiter<DivisionCode>,
+    nodes: Limiter<DivisionCode>,
     /// By a hash of node and staff number: no staff number is kept.
-    people: DefaultKeyedRateLimiter<u64>,
-    purposes: DefaultKeyedRateLimiter<u64>,
+    people: Limiter<u64>,
+    purposes: Limiter<u64>,
 }
 
 /// The budget that is used up.
@@ -65,10 +84,12 @@ fn key(of: &impl Hash) -> u64 {
 impl Budgets {
     pub(crate) fn new(limits: &Limits) -> Self {
         let quota = |rate: NonZeroU32| Quota::per_second(rate).allow_burst(rate.saturating_mul(limits.burst));
+        let clock = RuntimeClock(Instant::now());
+        let by_hash = |rate| RateLimiter::new(quota(rate), DefaultKeyedStateStore::default(), clock.clone());
         Self {
-            nodes: RateLimiter::keyed(quota(limits.node)),
-            people: RateLimiter::keyed(quota(limits.person)),
-            purposes: RateLimiter::keyed(quota(limits.purpose)),
+            nodes: RateLimiter::new(quota(limits.node), DefaultKeyedStateStore::default(), clock.clone()),
+            people: by_hash(limits.person),
+            purposes: by_hash(limits.purpose),
         }
     }
 

@@ -5,7 +5,7 @@
 //! even when nobody can be reached.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -87,17 +87,23 @@ impl<N: Network> Exchange<N> {
     }
 
     /// Asks every neighbour for its time, judges, warns, and stops or releases the log. What they have seen of this node's log
-    /// comes with it.
-    pub async fn compare_clocks(&self) -> Clocks {
+    /// comes with it; and their notes are fetched where they differ: who asks nothing and missed a push in a cut would never
+    /// see it.
+    pub async fn compare_clocks(self: &Arc<Self>) -> Clocks {
         let asked = self.neighbours().into_iter().map(|neighbour| async move {
             let began = Instant::now();
             let said = tokio::time::timeout(PATIENCE, self.network.status_of(neighbour)).await;
             let status = said.ok()?.ok()?;
             self.heed(neighbour, &status.seen);
             // What it said, it said half a round trip ago.
-            Some((neighbour, status.time.plus(began.elapsed() / 2)))
+            Some((neighbour, status.time.plus(began.elapsed() / 2), status.notes))
         });
-        for (neighbour, time) in join_all(asked).await.into_iter().flatten() {
+        let own = self.trust.load().digest();
+        for (neighbour, time, notes) in join_all(asked).await.into_iter().flatten() {
+            if notes.is_some_and(|notes| notes != own) {
+                let node = Arc::clone(self);
+                tokio::spawn(async move { node.pull_notes(neighbour).await });
+            }
             self.readings
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)

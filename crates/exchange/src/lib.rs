@@ -162,6 +162,7 @@ impl ExchangeError {
     const fn for_strangers(&self) -> &'static str {
         match self {
             Self::Store(StoreError::Clock) => "this node's clock cannot be trusted now",
+            Self::Store(StoreError::Full) => "this node's disk is full, nothing is said",
             Self::Store(_) => "the database does not answer",
             Self::Conflict => "other bytes under this id",
             Self::NoSealingKey => "the asker has no sealing key",

@@ -102,6 +102,9 @@ pub struct PeerStatus {
     /// The newest checkpoints of the reader's logs that it has seen, as they were signed.
     #[serde(default)]
     pub seen: Vec<String>,
+    /// The digest over its notes, which travels beside.
+    #[serde(skip)]
+    pub notes: Option<Hash>,
 }
 
 /// The way to neighbours.
@@ -135,6 +138,16 @@ pub trait Network: Send + Sync + 'static {
 
     /// Gives a neighbour a note.
     fn give_note(&self, to: DivisionCode, note: String) -> impl Future<Output = Result<(), AskFailure>> + Send;
+}
+
+/// How long a neighbour may take over what is no question: a note, a checkpoint. Whoever waits for ever for one neighbour does
+/// nothing for the others.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a neighbour gives in time.
+pub(crate) async fn in_time<T>(asking: impl Future<Output = Result<T, AskFailure>>) -> Result<T, AskFailure> {
+    let late = |_| AskFailure::new(Outcome::Late, "it did not answer in time");
+    tokio::time::timeout(PATIENCE, asking).await.map_err(late)?
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One question, one disclosure: the key is (asker's origin, id). A repeat gets what was said before; a repeat during the
 //! first search waits for it; other bytes under the same id are refused.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use sanku_federation_protocol::entry::Said;
@@ -94,20 +94,19 @@ pub(crate) fn discloses(run: &VerifiedRun) -> bool {
         .any(|statement| matches!(statement.entry.said, Said::Answer(_)))
 }
 
-/// Whether every subject was answered and nothing of the newest answers was unavailable.
-pub(crate) fn answered(said: &[VerifiedRun]) -> bool {
+/// Subjects of whom nothing is left to be searched: their newest answer holds nothing that was unavailable.
+pub(crate) fn answered(said: &[VerifiedRun]) -> BTreeSet<u32> {
     let mut newest = BTreeMap::new();
     for statement in said.iter().flat_map(|run| &run.statements) {
         if let (Said::Answer(answer), Ok(body)) = (&statement.entry.said, statement.answer_body()) {
             newest.insert(answer.subject, body);
         }
     }
-    !newest.is_empty()
-        && newest.values().all(|body| {
-            body.categories
-                .iter()
-                .all(|category| category.status != Status::Unavailable)
-        })
+    let whole = newest.into_iter().filter(|(_, body)| {
+        let mut categories = body.categories.iter();
+        categories.all(|category| category.status != Status::Unavailable)
+    });
+    whole.map(|(subject, _)| subject).collect()
 }
 
 /// Whether it was refused by this rule before.

@@ -16,7 +16,7 @@ use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_federation_protocol::stream::{HEARTBEAT, write_problem, write_run};
 use sanku_federation_protocol::trace::Trace;
 use sanku_federation_protocol::trust::Trust;
-use sanku_store::{Effect, key_name};
+use sanku_store::{Effect, StoreError, key_name};
 use sanku_values::DivisionCode;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -95,7 +95,17 @@ impl<N: Network> Exchange<N> {
                 };
                 start.take().map(|start| start.send(Ok(())));
                 // Whoever asks and does not listen gives its places back.
-                if !matches!(tokio::time::timeout(LISTENING, lines.send(line)).await, Ok(Ok(()))) {
+                let sending = tokio::time::timeout(LISTENING, lines.send(line));
+                tokio::pin!(sending);
+                let sent = loop {
+                    tokio::select! {
+                        biased;
+                        sent = &mut sending => break sent,
+                        // It goes on meanwhile: it may hold a connection of the database, for which others wait.
+                        end = &mut work, if done.is_none() => done = Some(end),
+                    }
+                };
+                if !matches!(sent, Ok(Ok(()))) {
                     return;
                 }
             }
@@ -213,7 +223,8 @@ impl<N: Network> Exchange<N> {
             } else {
                 (drafts, Vec::new())
             };
-            let said_now = self.say(asked, drafts).await?;
+            let (said_now, withdrawn_now) = self.say_found(asked, drafts, &said_before).await?;
+            let withdrawn = withdrawn || withdrawn_now;
             // Whoever repeats the question now finds what was said.
             let guard = at_the_end.then_some(guard);
             let once_more = said_before
@@ -255,7 +266,7 @@ impl<N: Network> Exchange<N> {
         if stored.is_none() || !drafts.is_empty() {
             drafts.push(account::draft(asked.leaf, &body, self.clock.now())?);
         }
-        let said_now = self.say(asked, drafts).await?;
+        let (said_now, _) = self.say_found(asked, drafts, &said_before).await?;
         for run in said_now.iter().chain(stored.filter(|_| said_now.is_empty())) {
             self.hand_over(caller, asked, run, &runs).await?;
         }
@@ -290,13 +301,19 @@ impl<N: Network> Exchange<N> {
             return Ok(Vec::new());
         };
         let now = self.clock.now();
+        let answered = answered(said);
+        let all_answered = (0..entry.subjects).all(|subject| answered.contains(&subject));
         match leave {
-            // A second disclosure would be one too many: only what was unavailable is searched again.
-            Leave::Search(_) if answered(said) => Ok(Vec::new()),
-            Leave::Search(permit) => search::search(&self.store, permit, asked.leaf, entry, body, now, until).await,
+            // A second disclosure would be one too many: only of whom something was unavailable is searched again.
+            Leave::Search(_) if all_answered => Ok(Vec::new()),
+            Leave::Search(permit) => {
+                let subjects = (0..).zip(&body.subjects);
+                let left = subjects.filter(|(subject, _)| !answered.contains(subject));
+                search::search(&self.store, permit, asked.leaf, entry, left, now, until).await
+            }
             Leave::Refuse(rule) | Leave::Stop(rule) if refused(said, *rule) => Ok(Vec::new()),
             // What was answered for good stays answered when the question or its mandate runs out later.
-            Leave::Refuse(rule) | Leave::Stop(rule) if *rule != Rule::MandateWithdrawn && answered(said) => {
+            Leave::Refuse(rule) | Leave::Stop(rule) if *rule != Rule::MandateWithdrawn && all_answered => {
                 Ok(Vec::new())
             }
             Leave::Refuse(rule) | Leave::Stop(rule) => {
@@ -318,6 +335,25 @@ impl<N: Network> Exchange<N> {
                     body,
                 }])
             }
+        }
+    }
+
+    /// Logs what was found here. A withdrawal that came while we searched makes it a refusal; says whether one did.
+    async fn say_found(
+        &self,
+        asked: &Accepted,
+        mut drafts: Vec<Draft>,
+        said_before: &[VerifiedRun],
+    ) -> Result<(Vec<VerifiedRun>, bool), ExchangeError> {
+        match self.say(asked, drafts.clone()).await {
+            Err(ExchangeError::Store(StoreError::Withdrawn)) => {
+                drafts.retain(|draft| !matches!(draft.said, Said::Answer(_)));
+                let stop = Leave::Stop(Rule::MandateWithdrawn);
+                let mut refusal = self.say_here(asked, &stop, said_before, Instant::now()).await?;
+                refusal.append(&mut drafts);
+                Ok((self.say(asked, refusal).await?, true))
+            }
+            said => Ok((said?, false)),
         }
     }
 
@@ -347,6 +383,14 @@ impl<N: Network> Exchange<N> {
         });
         if asked.asker() != self.here() {
             effects.push(Effect::Holds(Box::new(asked.run.clone())));
+        }
+        if let Asking::Query(entry, _) = &asked.asking
+            && drafts.iter().any(|draft| matches!(draft.said, Said::Answer(_)))
+        {
+            effects.push(Effect::Under {
+                asker: asked.asker(),
+                mandate: entry.mandate_id,
+            });
         }
         if let Asking::Withdrawal(entry) = &asked.asking {
             effects.push(Effect::Withdrawn {

@@ -110,10 +110,12 @@ impl<N: Network> Exchange<N> {
             let sleep = due.map_or(LOOK, |due| {
                 due.since(self.clock.now()).clamp(Duration::from_millis(50), LOOK)
             });
+            // In this order, so that a simulated node goes the same way each time.
             tokio::select! {
-                () = tokio::time::sleep(sleep) => {}
-                () = self.queue.0.notified() => {}
+                biased;
                 Some(_) = asking.join_next() => {}
+                () = self.queue.0.notified() => {}
+                () = tokio::time::sleep(sleep) => {}
             }
         }
     }

@@ -9,7 +9,7 @@ use sanku_store::{StoreError, Teller};
 use sanku_tlog::SignedNote;
 use sanku_values::DivisionCode;
 
-use crate::network::Network;
+use crate::network::{Network, in_time};
 use crate::{Exchange, ExchangeError};
 
 /// How often the database is looked at. While nothing happens that is one row.
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 impl<N: Network> Exchange<N> {
     /// Before anything is said: asks every neighbour that can be reached what it has seen of this node's log. Until then
     /// whoever would say something waits.
-    pub async fn ask_what_was_seen(&self) {
+    pub async fn ask_what_was_seen(self: &Arc<Self>) {
         if tokio::time::timeout(PATIENCE, self.compare_clocks()).await.is_err() {
             tracing::warn!("not every neighbour said in time what it has seen of this log");
         }
@@ -37,7 +37,7 @@ impl<N: Network> Exchange<N> {
 
     /// Hears from a neighbour that its view of this log is another than ours.
     pub(crate) async fn hear_again(&self, neighbour: DivisionCode) {
-        match self.network.status_of(neighbour).await {
+        match in_time(self.network.status_of(neighbour)).await {
             Ok(status) => {
                 self.heed(neighbour, &status.seen);
                 self.look_at_ground().await;

@@ -2,7 +2,7 @@
 //! node and for a neighbour.
 
 use sanku_catalogue::CategoryId;
-use sanku_federation_protocol::body::{AnswerBody, Body, CategoryAnswer, QueryBody, Record, Salt, Searched, Subject};
+use sanku_federation_protocol::body::{AnswerBody, Body, CategoryAnswer, Record, Salt, Searched, Subject};
 use sanku_federation_protocol::entry::{AnswerEntry, Draft, QueryEntry, Said};
 use sanku_federation_protocol::names::{StatementId, Status, Word};
 use sanku_store::{Store, StoreError, StoredImport, StoredRecord};
@@ -16,18 +16,19 @@ use crate::authorise::Permit;
 /// Most bytes of records in one answer: its body stays below its limit.
 const HEAVIEST: usize = 3 << 20;
 
-/// Searches for every subject of a question. What the database has not given by `until` is `unavailable`, never nothing.
-pub(crate) async fn search(
+/// Searches for these subjects of a question, each with its index. What the database has not given by `until` is
+/// `unavailable`, never nothing.
+pub(crate) async fn search<'a>(
     store: &Store,
     _leave: &Permit,
     leaf: Hash,
     entry: &QueryEntry,
-    body: &QueryBody,
+    subjects: impl Iterator<Item = (u32, &'a Subject)>,
     now: Time,
     until: Instant,
 ) -> Result<Vec<Draft>, ExchangeError> {
     let mut drafts = Vec::new();
-    for (index, subject) in (0..).zip(&body.subjects) {
+    for (index, subject) in subjects {
         let mut weight = 0;
         let found = in_time(until, store.find(&subject.number, &entry.categories)).await;
         let mut categories = Vec::new();

@@ -9,7 +9,7 @@ use sanku_federation_protocol::trust::{Accepted, Trust};
 use sanku_values::DivisionCode;
 use tokio::time::Instant;
 
-use crate::network::Network;
+use crate::network::{Network, in_time};
 use crate::{Exchange, ExchangeError};
 
 /// How long a neighbour that had nothing new is left alone.
@@ -28,7 +28,7 @@ impl<N: Network> Exchange<N> {
         if lately {
             return false;
         }
-        let notes = match self.network.notes_of(from).await {
+        let notes = match in_time(self.network.notes_of(from)).await {
             Ok(notes) => notes,
             Err(failure) => {
                 tracing::info!(%from, why = %failure.why, "a neighbour's notes could not be fetched");
@@ -99,7 +99,7 @@ impl<N: Network> Exchange<N> {
             tokio::spawn(async move {
                 for note in notes {
                     // Whoever is away fetches them when its digest is seen to differ.
-                    let _ = node.network.give_note(neighbour, note).await;
+                    let _ = in_time(node.network.give_note(neighbour, note)).await;
                 }
             });
         }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row};
 use tokio::sync::mpsc;
 
-use crate::database::{Database, Pool, on};
+use crate::database::{Database, Pool, WHOLE, on};
 use crate::{Store, StoreError};
 
 /// What a column holds.
@@ -106,7 +106,7 @@ macro_rules! line_of {
 impl Store {
     /// Gives every row as a line, all of one moment; nobody who writes waits for it. Ends early if nobody reads.
     pub async fn dump(&self, lines: mpsc::Sender<String>) -> Result<(), StoreError> {
-        on!(&self.database, pool => {
+        on!(&self.database, within WHOLE, pool => {
             let mut tx = pool.begin_with(self.database.begin_reading()).await?;
             for table in &TABLES {
                 let mut rows = sqlx::query(table.read).fetch(&mut *tx);
@@ -195,7 +195,7 @@ impl Scratch {
     /// Fills it with lines until there are no more, in one transaction.
     pub async fn fill(&self, mut lines: mpsc::Receiver<String>) -> Result<u64, StoreError> {
         let mut count = 0;
-        on!(&self.database, pool => {
+        on!(&self.database, within WHOLE, pool => {
             let mut tx = pool.begin_with(self.database.begin()).await?;
             let mut held: Option<(usize, Vec<Vec<Value>>, usize)> = None;
             loop {

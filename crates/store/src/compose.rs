@@ -1,13 +1,13 @@
 //! What a group of calls becomes: entries under their places, sealed bodies, the rows that record their effects, and the
 //! checkpoint over all. Reads nothing and writes nothing: what the database knows is handed in.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use sanku_federation_protocol::names::{Origin, StatementId};
 use sanku_federation_protocol::statement::{Statement, UnverifiedRun, VerifiedRun};
 use sanku_tlog::{Checkpoint, Hash, SignedNote};
-use sanku_values::Time;
+use sanku_values::{DivisionCode, Time};
 
 use crate::StoreError;
 use crate::log::{OwnKey, frontier_nodes, place};
@@ -26,7 +26,12 @@ pub(crate) struct Read {
     pub(crate) imports: HashMap<Hash, i64>,
     /// The number of the next import.
     pub(crate) next: i64,
+    /// Mandates that are withdrawn, and until when that counts.
+    pub(crate) withdrawn: Withdrawn,
 }
+
+/// By asker and mandate.
+type Withdrawn = HashMap<(DivisionCode, StatementId), Time>;
 
 /// An import whose rows follow.
 pub(crate) struct Incoming<'a> {
@@ -66,8 +71,17 @@ struct Rows {
     /// Others' checkpoints that are held: log, size, root, whether a run that is kept stands under it; each once.
     checkpoints: BTreeMap<(String, i64, Hash, i64), String>,
     imports: Vec<[Value; 7]>,
+    /// Mandates that must not be withdrawn.
+    mandates: BTreeSet<(i64, String)>,
     /// Statements of other forms, in their order.
     others: Vec<(&'static str, Vec<Value>)>,
+}
+
+/// What the head becomes, and what it must have been.
+struct Moved {
+    /// Size and time; number, size, time and checkpoint before.
+    values: Vec<Value>,
+    checkpoint: String,
 }
 
 impl Rows {
@@ -76,13 +90,22 @@ impl Rows {
         self.checkpoints.insert(key, run.checkpoint.to_string());
     }
 
-    /// The head moves first: it is the lock, and refuses whoever does not know the newest checkpoint.
-    fn script(self, head: Vec<Value>, now: Time) -> Script {
+    /// The head moves first: it is the lock, and refuses whoever does not know the newest checkpoint, or that a mandate was
+    /// withdrawn.
+    fn script(self, head: Moved, now: Time) -> Script {
         let mut script = Script::default();
-        script.push(
-            "UPDATE head SET size = ?, time = ?, checkpoint = CASE WHEN number = ? AND size = ? AND time = ? AND checkpoint = ? THEN ? END",
-            head,
-        );
+        let mut sql = "UPDATE head SET size = ?, time = ?, checkpoint = CASE WHEN number = ? AND size = ? AND time = ? AND checkpoint = ?".to_owned();
+        let mut values = head.values;
+        if !self.mandates.is_empty() {
+            let one = vec!["asker = ? AND mandate = ?"; self.mandates.len()].join(" OR ");
+            sql += &format!(" AND NOT EXISTS (SELECT 1 FROM withdrawals WHERE until >= ? AND ({one}))");
+            values.push(now.millis().into());
+            for (asker, mandate) in self.mandates {
+                values.extend([asker.into(), mandate.into()]);
+            }
+        }
+        values.push(head.checkpoint.into());
+        script.push(&(sql + " THEN ? END"), values);
         script.insert("log (number, idx, entry, body, key)", self.log, "");
         script.insert("roots (number, level, idx, hash)", self.roots, "");
         script.insert("keys (name, wrapped)", self.keys, "");
@@ -136,6 +159,7 @@ impl Sequencer {
         let mut rows = Rows::default();
         let mut learned: HashMap<String, Held> = HashMap::new();
         let mut imported = read.imports.clone();
+        let mut withdrawn = read.withdrawn.clone();
         let mut imports = Vec::new();
         let mut made = HashMap::new();
         let mut results = Vec::new();
@@ -148,7 +172,7 @@ impl Sequencer {
         {
             let known = learned.get(key_name).or_else(|| read.held.get(key_name));
             let mut held = known.or_else(|| self.recent.of(key_name)).cloned().unwrap_or_default();
-            if let Some(why) = refused(effects, held.leaf, &imported) {
+            if let Some(why) = refused(effects, held.leaf, &imported, &withdrawn, now) {
                 results.push(Err(why));
                 continue;
             }
@@ -226,6 +250,9 @@ impl Sequencer {
                         rows.holds(run, 1);
                     }
                     Effect::Holds(run) => rows.holds(run, 0),
+                    Effect::Under { asker, mandate } => {
+                        rows.mandates.insert((i64::from(asker.number()), mandate.to_string()));
+                    }
                     Effect::Import(import) => {
                         let number = read.next + i64::try_from(imports.len()).unwrap_or(0);
                         let name = format!("import {number}");
@@ -248,7 +275,13 @@ impl Sequencer {
                             key,
                         });
                     }
-                    other => self.of_the_queue(other, now, &mut rows.others),
+                    other => {
+                        if let Effect::Withdrawn { asker, mandate, until } = other {
+                            let stands = withdrawn.entry((*asker, *mandate)).or_insert(*until);
+                            *stands = (*stands).max(*until);
+                        }
+                        self.of_the_queue(other, now, &mut rows.others);
+                    }
                 }
             }
             learned.insert(key_name.clone(), held);
@@ -265,15 +298,17 @@ impl Sequencer {
             .map_err(|_| StoreError::Keys("the log's key does not sign"))?;
         let text = signed.to_string();
         let size = checkpoint.size.cast_signed();
-        let head = vec![
-            size.into(),
-            now.millis().into(),
-            number.into(),
-            size_before.into(),
-            time_before.into(),
-            before.into(),
-            text.as_str().into(),
-        ];
+        let head = Moved {
+            values: vec![
+                size.into(),
+                now.millis().into(),
+                number.into(),
+                size_before.into(),
+                time_before.into(),
+                before.into(),
+            ],
+            checkpoint: text.clone(),
+        };
         edge.signed = text;
         Ok(Composed {
             script: rows.script(head, now),
@@ -332,7 +367,11 @@ impl Sequencer {
                     values,
                 ));
             }
-            Effect::Said { .. } | Effect::Received { .. } | Effect::Holds(_) | Effect::Import(_) => {}
+            Effect::Said { .. }
+            | Effect::Received { .. }
+            | Effect::Holds(_)
+            | Effect::Under { .. }
+            | Effect::Import(_) => {}
         }
     }
 
@@ -379,11 +418,21 @@ impl Sequencer {
     }
 }
 
-/// Why a call has no effect at all: other bytes stand under its question's id, or its import is in.
-fn refused(effects: &[Effect], stands: Option<Hash>, imported: &HashMap<Hash, i64>) -> Option<StoreError> {
+/// Why a call has no effect at all: other bytes stand under its question's id, its mandate was withdrawn while the caller
+/// searched, or its import is in.
+fn refused(
+    effects: &[Effect],
+    stands: Option<Hash>,
+    imported: &HashMap<Hash, i64>,
+    withdrawn: &Withdrawn,
+    now: Time,
+) -> Option<StoreError> {
     effects.iter().find_map(|effect| match effect {
         Effect::Said { leaf: Some(leaf), .. } if stands.is_some_and(|stands| stands != *leaf) => {
             Some(StoreError::Different)
+        }
+        Effect::Under { asker, mandate } if withdrawn.get(&(*asker, *mandate)).is_some_and(|until| *until >= now) => {
+            Some(StoreError::Withdrawn)
         }
         Effect::Import(import) => imported.get(&import.digest).map(|number| StoreError::AlreadyImported {
             number: number.unsigned_abs(),

@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection, PgPool, SqlSafeStr, SqliteConnection, SqlitePool};
+use tokio_util::sync::CancellationToken;
 
 use crate::StoreError;
 use crate::pace::{Call, Pace};
@@ -18,7 +20,24 @@ use crate::pace::{Call, Pace};
 pub(crate) struct Database {
     pub(crate) pool: Pool,
     pace: Option<Arc<dyn Pace>>,
+    health: Arc<Health>,
 }
+
+/// What calls of the database failed of, as far as it outlasts the call.
+#[derive(Debug, Default)]
+struct Health {
+    /// The disk was full when something was written last.
+    full: AtomicBool,
+    /// What was written may not be what the disk holds: nothing more is read or written by this process.
+    failed: CancellationToken,
+}
+
+/// How long a connection may take to show that it lives.
+const PING: Duration = Duration::from_millis(500);
+/// How long a call of a database server may take.
+pub(crate) const CALL: Duration = Duration::from_secs(10);
+/// How long it may take to read or write a whole database.
+pub(crate) const WHOLE: Duration = Duration::from_secs(24 * 3600);
 
 /// A pool of connections to either database.
 #[derive(Clone, Debug)]
@@ -27,19 +46,29 @@ pub(crate) enum Pool {
     Postgres(PgPool),
 }
 
-/// Runs one body against whichever pool is behind the store. Every call of the database goes through here.
+/// Runs one body against whichever pool is behind the store. Every call of the database goes through here: what it failed
+/// of is remembered, and a server that went away without a word is not waited for.
 macro_rules! on {
-    ($database:expr, $pool:ident => $body:expr) => {{
+    ($database:expr, $pool:ident => $body:expr) => {
+        $crate::database::on!($database, within $crate::database::CALL, $pool => $body)
+    };
+    ($database:expr, within $limit:expr, $pool:ident => $body:expr) => {{
         let database = $database;
-        let call = database.begin_call();
-        let came = match &database.pool {
-            $crate::database::Pool::Sqlite($pool) => $body,
-            $crate::database::Pool::Postgres($pool) => $body,
+        database.still_good()?;
+        let call = database.begin_call().await?;
+        let came: Result<_, $crate::StoreError> = match &database.pool {
+            $crate::database::Pool::Sqlite($pool) => async { Ok($body) }.await,
+            $crate::database::Pool::Postgres($pool) => {
+                match tokio::time::timeout($limit, async { Ok($body) }).await {
+                    Ok(came) => came,
+                    Err(_) => Err($crate::StoreError::Database("no answer in time".to_owned())),
+                }
+            }
         };
         if let Some(call) = call {
-            call.end().await;
+            call.end().await?;
         }
-        came
+        database.judge(came)?
     }};
 }
 pub(crate) use on;
@@ -47,16 +76,66 @@ pub(crate) use on;
 impl Database {
     /// `sqlite:FILE`, `sqlite::memory:` or `postgres://…`; brings the schema up to date.
     pub(crate) async fn open(url: &str, pace: Option<Arc<dyn Pace>>) -> Result<Self, StoreError> {
-        let call = pace.as_ref().map(|pace| pace.begin());
+        let call = match &pace {
+            Some(pace) => Some(pace.begin().await?),
+            None => None,
+        };
         let pool = Pool::open(url).await?;
         if let Some(call) = call {
-            call.end().await;
+            call.end().await?;
         }
-        Ok(Self { pool, pace })
+        Ok(Self {
+            pool,
+            pace,
+            health: Arc::default(),
+        })
     }
 
-    pub(crate) fn begin_call(&self) -> Option<Box<dyn Call>> {
-        self.pace.as_ref().map(|pace| pace.begin())
+    /// Nothing, unless the disk failed under this process.
+    pub(crate) fn still_good(&self) -> Result<(), StoreError> {
+        if self.health.failed.is_cancelled() {
+            return Err(StoreError::Failed);
+        }
+        Ok(())
+    }
+
+    /// Remembers what outlasts a call.
+    pub(crate) fn judge<T>(&self, came: Result<T, StoreError>) -> Result<T, StoreError> {
+        match &came {
+            Err(StoreError::Full) => self.health.full.store(true, Ordering::SeqCst),
+            Err(StoreError::Failed) => self.health.failed.cancel(),
+            _ => {}
+        }
+        came
+    }
+
+    /// Whether the disk was full when something was written last; something was written since, if `written`.
+    pub(crate) fn is_full(&self, written: bool) -> bool {
+        if written {
+            self.health.full.store(false, Ordering::SeqCst);
+        }
+        self.health.full.load(Ordering::SeqCst)
+    }
+
+    /// Comes when the disk failed under this process.
+    pub(crate) async fn failed(&self) {
+        self.health.failed.cancelled().await;
+    }
+
+    /// The same database at another pace.
+    pub(crate) fn paced(&self, pace: Option<Arc<dyn Pace>>) -> Self {
+        Self {
+            pool: self.pool.clone(),
+            pace,
+            health: Arc::clone(&self.health),
+        }
+    }
+
+    pub(crate) async fn begin_call(&self) -> Result<Option<Box<dyn Call>>, StoreError> {
+        match &self.pace {
+            Some(pace) => pace.begin().await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// How a writing transaction begins: on SQLite it takes the write lock at once.
@@ -88,16 +167,31 @@ impl Pool {
     async fn open(url: &str) -> Result<Self, StoreError> {
         if url.starts_with("postgres") {
             // Committed means durable, whatever a server or a role has as its default.
-            let options = PgConnectOptions::from_str(url)?.options([("synchronous_commit", "on")]);
+            // A client that went away without a word lets go of the head's lock within seconds.
+            let options = PgConnectOptions::from_str(url)?.options([
+                ("synchronous_commit", "on"),
+                ("idle_in_transaction_session_timeout", "10s"),
+                ("tcp_user_timeout", "10s"),
+                ("tcp_keepalives_idle", "10"),
+                ("tcp_keepalives_interval", "3"),
+                ("tcp_keepalives_count", "3"),
+            ]);
             let pool = PgPoolOptions::new()
                 .max_connections(8)
-                .acquire_timeout(Duration::from_secs(10))
+                .acquire_timeout(Duration::from_secs(8))
+                // A ping over a connection whose other end vanished would hang: it has a time of its own.
+                .test_before_acquire(false)
+                .before_acquire(|connection, _| {
+                    Box::pin(async move {
+                        match tokio::time::timeout(PING, connection.ping()).await {
+                            Ok(pinged) => pinged.map(|()| true),
+                            Err(_) => Err(sqlx::Error::PoolTimedOut),
+                        }
+                    })
+                })
                 .connect_with(options)
                 .await?;
-            migrator(&POSTGRES)
-                .run(&pool)
-                .await
-                .map_err(|error| StoreError::Schema(error.to_string()))?;
+            migrator(&POSTGRES).run(&pool).await.map_err(unmigrated)?;
             return Ok(Self::Postgres(pool));
         }
         let options = SqliteConnectOptions::from_str(url)?
@@ -134,9 +228,31 @@ impl From<Unopened> for StoreError {
     fn from(error: Unopened) -> Self {
         match error {
             Unopened::Connection(error) => error.into(),
-            Unopened::Schema(error) => Self::Schema(error.to_string()),
+            Unopened::Schema(error) => unmigrated(error),
         }
     }
+}
+
+/// Why the schema is not what this program needs.
+fn unmigrated(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::VersionMissing(number) | MigrateError::VersionTooNew(number, _) => StoreError::Newer(number),
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => match error.into() {
+            StoreError::Database(why) => StoreError::Schema(why),
+            other => other,
+        },
+        error => StoreError::Schema(error.to_string()),
+    }
+}
+
+/// Whether a connection may serve again. On a full disk SQLite rolls back by itself, the pool's own ROLLBACK fails, and the
+/// connection counts as in a transaction for ever: it would refuse every later one.
+async fn is_out_of_its_transaction(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // A ROLLBACK may still be on its way: the ping comes after it.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 async fn open_sqlite(options: SqliteConnectOptions, connections: u32) -> Result<SqlitePool, Unopened> {
@@ -148,9 +264,16 @@ async fn open_sqlite(options: SqliteConnectOptions, connections: u32) -> Result<
         // A file does not go away between two calls; and whoever is cancelled while a connection is tested would close it,
         // which in memory is the whole database.
         .test_before_acquire(false)
+        .after_release(|connection, _| Box::pin(is_out_of_its_transaction(connection)))
         .connect_with(options)
         .await
         .map_err(Unopened::Connection)?;
+    // What a process left that saw its disk fail goes to the disk once more, before anything is built on it.
+    let written = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&pool).await;
+    if let Err(error) = written {
+        pool.close().await;
+        return Err(Unopened::Connection(error));
+    }
     let migrated = migrator(&SQLITE).run(&pool).await;
     if migrated.is_err() {
         pool.close().await;

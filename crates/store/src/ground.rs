@@ -176,7 +176,7 @@ pub(crate) struct Ground {
 }
 
 /// A database's file as it was opened.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct File {
     path: PathBuf,
     identity: (u64, u64),
@@ -203,6 +203,15 @@ impl Ground {
                 path,
             })
         });
+        Self::on(file)
+    }
+
+    /// For another process on the same database: it remembers nothing yet.
+    pub(crate) fn of_another(&self) -> Self {
+        Self::on(self.file.clone())
+    }
+
+    fn on(file: Option<File>) -> Self {
         Self {
             newest: Mutex::default(),
             claims: Mutex::default(),

@@ -30,7 +30,7 @@ use std::sync::atomic::AtomicBool;
 pub use backup::{SCHEMA, Scratch, tables};
 pub use checkpoints::{Cover, HeldCheckpoint, OpenLog, StoredFork, Unwitnessed};
 pub use ground::{Recovering, Remembered as RememberedCheckpoint, Teller, Unfit};
-pub use pace::{Call, Pace};
+pub use pace::{Call, Later, Pace};
 pub use questions::{Remembered, key_name};
 pub use queue::{AskedKind, Claim, Claimed};
 pub use records::{Found, ImportRow, ImportRows, StoredImport, StoredRecord};
@@ -49,6 +49,21 @@ pub enum StoreError {
     /// The database does not answer as it should.
     #[error("数据库 database: {0}")]
     Database(String),
+    /// The disk is full: nothing was written.
+    #[error(
+        "磁盘已满，未写入；腾出空间后自动恢复 the disk is full, nothing was written; make room, and the node goes on by itself"
+    )]
+    Full,
+    /// The disk failed while something was written: what it holds is not known, and this process touches it no more.
+    #[error(
+        "磁盘写入失败，本进程停用数据库；查看 dmesg 和磁盘，重新启动后核对 the disk failed while it was written, and this process uses the database no more; see dmesg and the disk, then start the node again: it verifies what is there"
+    )]
+    Failed,
+    /// A newer program made the database.
+    #[error(
+        "数据库由较新的程序建立（结构 {0}）；用那个版本或更新的程序，或恢复升级前的备份 a newer program made this database (schema {0}); run that program or a newer one, or put back the copy from before the upgrade"
+    )]
+    Newer(i64),
     /// The schema cannot be brought up to date.
     #[error("数据库结构 schema: {0}")]
     Schema(String),
@@ -85,6 +100,9 @@ pub enum StoreError {
     /// Another question stands under the same asker's id: nothing was written for this call.
     #[error("同一编号下已有另一份查询 another question stands under this id")]
     Different,
+    /// The mandate was withdrawn before this could be written: nothing was written for this call.
+    #[error("授权书已撤回，未写入 the mandate was withdrawn, nothing was written")]
+    Withdrawn,
     /// The log has no such entry.
     #[error("没有这条记录，日志共 {size} 条 no such entry: the log has {size}")]
     NoSuchEntry {
@@ -105,11 +123,15 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         // Messages of databases may quote values: only their kind goes further.
         match error {
-            sqlx::Error::Database(error) => Self::Database(
-                error
-                    .code()
-                    .map_or_else(|| "refused".to_owned(), |code| format!("code {code}")),
-            ),
+            sqlx::Error::Database(error) => match error.code().as_deref() {
+                // SQLITE_FULL, SQLITE_IOERR_SHMSIZE; PostgreSQL's disk_full.
+                Some("13" | "4874" | "53100") => Self::Full,
+                // SQLITE_IOERR_FSYNC, _WRITE, _DIR_FSYNC. After a failed fsync the kernel may call pages clean that
+                // never reached the disk: writing on would build on what is not there.
+                Some("1034" | "778" | "1290") => Self::Failed,
+                Some(code) => Self::Database(format!("code {code}")),
+                None => Self::Database("refused".to_owned()),
+            },
             sqlx::Error::Io(error) => Self::Database(error.kind().to_string()),
             sqlx::Error::PoolTimedOut => Self::Database("no connection in time".to_owned()),
             sqlx::Error::RowNotFound => Self::Corrupt("a row is missing"),
@@ -163,6 +185,33 @@ impl Store {
         pace: Option<Arc<dyn Pace>>,
     ) -> Result<Self, StoreError> {
         let database = Database::open(url, pace).await?;
+        let ground = ground::Ground::of(url);
+        Self::over(database, ground, keys, origin, signing, clock).await
+    }
+
+    /// What another process of this node opens over the same database, be it in memory.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub async fn another(
+        &self,
+        signing: SigningKey,
+        clock: Arc<dyn Clock>,
+        pace: Option<Arc<dyn Pace>>,
+    ) -> Result<Self, StoreError> {
+        let (keys, origin) = (self.keys.clone(), self.origin.clone());
+        let ground = self.ground.of_another();
+        Self::over(self.database.paced(pace), ground, keys, origin, signing, clock).await
+    }
+
+    async fn over(
+        database: Database,
+        ground: ground::Ground,
+        keys: StorageKeys,
+        origin: Origin,
+        signing: SigningKey,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
         let verifier = signing.verifier().clone();
         if verifier.name() != origin.to_string() {
             return Err(StoreError::Keys("the log's key bears another name"));
@@ -176,7 +225,7 @@ impl Store {
             .sign(&signing)
             .map_err(|_| StoreError::Keys("the log's key does not sign"))?;
         on!(&database, pool => sqlx::query("INSERT INTO head (one, number, size, time, checkpoint) VALUES (1, $1, 0, 0, $2) ON CONFLICT DO NOTHING").bind(i64::from(origin.number)).bind(empty.to_string()).execute(pool).await.map(drop))?;
-        let ground = Arc::new(ground::Ground::of(url));
+        let ground = Arc::new(ground);
         let process: Arc<str> = format!("{:032x}", fastrand::u128(..)).into();
         let (jobs, receiver) = tokio::sync::mpsc::channel(1024);
         let store = Self {
@@ -209,6 +258,11 @@ impl Store {
             .run(receiver),
         );
         Ok(store)
+    }
+
+    /// Comes when the disk failed under this process: from then on every call ends with [`StoreError::Failed`].
+    pub async fn failed(&self) {
+        self.database.failed().await;
     }
 
     /// The log's origin.

@@ -83,7 +83,7 @@ impl Store {
             let place = format!("received {origin} {id} {} {} {count}", run.origin, run.first);
             let sealed = key.seal(place.as_bytes(), wire.as_bytes())?;
             on!(&self.database, pool => sqlx::query("INSERT INTO received (origin, id, log, first, count, wire, size, root) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING")
-                .bind(origin.to_string()).bind(id.to_string()).bind(run.origin.to_string()).bind(run.first.cast_signed()).bind(count).bind(sealed).bind(run.size.cast_signed()).bind(run.root.bytes().to_vec()).execute(pool).await.map(drop))?;
+                .bind(origin.to_string()).bind(id.to_string()).bind(run.origin.to_string()).bind(run.first.cast_signed()).bind(count).bind(sealed).bind(run.size.cast_signed()).bind(run.root.bytes().to_vec()).execute(pool).await.map(drop)?);
             self.hold_checkpoint(&run.origin.to_string(), run.size, run.root, &run.checkpoint, true, now)
                 .await?;
         }
@@ -119,7 +119,7 @@ impl Store {
     /// Keeps a note.
     pub async fn keep_note(&self, name: &str, number: u64, bytes: &str) -> Result<(), StoreError> {
         on!(&self.database, pool => sqlx::query("INSERT INTO notes (name, number, bytes) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-            .bind(name).bind(number.cast_signed()).bind(bytes).execute(pool).await.map(drop))?;
+            .bind(name).bind(number.cast_signed()).bind(bytes).execute(pool).await.map(drop)?);
         Ok(())
     }
 

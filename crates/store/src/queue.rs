@@ -121,7 +121,7 @@ impl Store {
     /// Gives a claim back: it is due then, or came to its end.
     pub async fn ask_again_at(&self, id: StatementId, due: Option<Time>) -> Result<(), StoreError> {
         on!(&self.database, pool => sqlx::query("UPDATE asked SET due = $1, leased = 0 WHERE origin = $2 AND id = $3")
-            .bind(due.map(Time::millis)).bind(self.origin.to_string()).bind(id.to_string()).execute(pool).await.map(drop))?;
+            .bind(due.map(Time::millis)).bind(self.origin.to_string()).bind(id.to_string()).execute(pool).await.map(drop)?);
         Ok(())
     }
 

@@ -114,12 +114,16 @@ impl RunWhole for SqlitePool {
     async fn run_whole(&self, script: Script) -> Result<(), Error> {
         let (text, values) = script.joined();
         let mut connection = self.acquire().await?;
-        let done = run_text(&mut connection, format!("BEGIN IMMEDIATE;{text};COMMIT"), values).await;
-        if done.is_err() {
-            // What failed may have left the transaction open; where it did not, there is none to roll back.
-            let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
-        }
-        done
+        let run = async move {
+            let done = run_text(&mut connection, format!("BEGIN IMMEDIATE;{text};COMMIT"), values).await;
+            if done.is_err() {
+                // What failed may have left the transaction open; where it did not, there is none to roll back.
+                let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+            }
+            done
+        };
+        // Whoever stops waiting does not stop it half-way: the connection would stay in the transaction.
+        tokio::spawn(run).await.unwrap_or(Err(Error::WorkerCrashed))
     }
 }
 

@@ -15,7 +15,7 @@ use sqlx::Row;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::compose::{Incoming, Read, Written};
-use crate::database::{Database, on};
+use crate::database::{CALL, Database, on};
 use crate::ground::{Ground, IsOf, broken};
 use crate::log::{frontier_nodes, hash_of_row, held, node_of, place_of};
 use crate::queue::AskedKind;
@@ -63,6 +63,13 @@ pub enum Effect {
         mandate: StatementId,
         /// Until the mandate's end.
         until: Time,
+    },
+    /// These statements are written only while this asker's mandate is not withdrawn.
+    Under {
+        /// The asker's code.
+        asker: sanku_values::DivisionCode,
+        /// The mandate.
+        mandate: StatementId,
     },
     /// These statements are a question or a withdrawal of this node's own: it is being asked now, and again until it is settled.
     Asked {
@@ -188,6 +195,7 @@ impl Sequencer {
         let written = self.commit(edge, &group).await;
         let error = match self.ground.found(written) {
             Ok((edge, results)) => {
+                self.database.is_full(true);
                 for (job, result) in group.into_iter().zip(results) {
                     // A caller that went away has its statements in the log all the same.
                     let _ = job.reply.send(result);
@@ -211,7 +219,7 @@ impl Sequencer {
         tracing::error!(%error, "the log could not be written");
         for job in group {
             let said = match &error {
-                StoreError::Recovering(why) => StoreError::Recovering(why.clone()),
+                kept @ (StoreError::Recovering(_) | StoreError::Full | StoreError::Failed) => kept.clone(),
                 other => StoreError::NotWritten(other.to_string()),
             };
             let _ = job.reply.send(Err(said));
@@ -222,10 +230,14 @@ impl Sequencer {
     /// Writes the group: at once where this process wrote last, which the database itself refuses if that is no longer so; else
     /// after a look at what is there.
     async fn commit(&mut self, edge: Option<Edge>, group: &[Job]) -> Result<Written, StoreError> {
-        let mut effects = group.iter().flat_map(|job| &job.effects);
-        let imports = effects.any(|effect| matches!(effect, Effect::Import(_)));
+        let effects = group.iter().flat_map(|job| &job.effects);
+        let rows = effects.filter_map(|effect| match effect {
+            Effect::Import(import) => Some(import.rows.len() + 1),
+            _ => None,
+        });
+        let rows: usize = rows.sum();
         // Nobody wrote since, and nobody remembers anything that this process does not know the database to hold.
-        let quiet = !self.contended && !imports;
+        let quiet = !self.contended && rows == 0;
         if let Some(edge) = edge
             .as_ref()
             .filter(|edge| quiet && self.ground.is_newest(&edge.signed))
@@ -233,16 +245,22 @@ impl Sequencer {
             self.ground.stands(edge.frontier.size())?;
             let mut composed = self.compose(edge.clone(), group, &Read::default())?;
             let script = std::mem::take(&mut composed.script);
-            match on!(&self.database, pool => pool.run_whole(script).await) {
-                Ok(()) => return self.committed(composed),
-                // Another process wrote, or a question is known that this one did not know.
-                Err(error) if is_overtaken(&error) => self.recent.clear(),
+            let written = on!(&self.database, pool => match pool.run_whole(script).await {
+                Ok(()) => true,
+                Err(error) if is_overtaken(&error) => false,
                 Err(error) => return Err(error.into()),
+            });
+            if written {
+                return self.committed(composed);
             }
+            // Another process wrote, or the database knows of a question or a withdrawal that this one did not know.
+            self.recent.clear();
         }
-        let composed = on!(&self.database, pool => {
-            let mut tx = pool.begin_with(self.database.begin()).await?;
-            let head = sqlx::query(self.database.lock_head()).fetch_one(&mut *tx).await?;
+        let limit = CALL + Duration::from_millis(rows as u64);
+        let database = self.database.clone();
+        let composed = on!(&database, within limit, pool => {
+            let mut tx = pool.begin_with(database.begin()).await?;
+            let head = sqlx::query(database.lock_head()).fetch_one(&mut *tx).await?;
             let (number, size, time): (i64, i64, i64) = (head.try_get(0)?, head.try_get(1)?, head.try_get(2)?);
             let text: String = head.try_get(3)?;
             let size = size.unsigned_abs();
@@ -251,9 +269,10 @@ impl Sequencer {
                 self.origin.is_of(number, size)?;
             }
             let edge = match edge {
-                Some(edge) if self.ground.is_newest(&text) && edge.frontier.size() == size => {
+                Some(edge) if self.ground.is_newest(&text) && edge.signed == text => {
                     self.contended = false;
-                    edge
+                    // A group that was refused as a whole moves nothing but the time.
+                    Edge { time: Time::from_millis(time), ..edge }
                 }
                 edge => {
                     self.contended = edge.is_some();
@@ -284,6 +303,12 @@ impl Sequencer {
                     if let Effect::Said { origin, id, .. } = effect {
                         let row = sqlx::query("SELECT leaf FROM questions WHERE origin = $1 AND id = $2").bind(origin.to_string()).bind(id.to_string()).fetch_optional(&mut *tx).await?;
                         found.leaf = row.map(|row| row.try_get::<Vec<u8>, _>(0)).transpose()?.map(|leaf| hash_of_row(Ok(leaf), 1)).transpose()?;
+                    }
+                    if let Effect::Under { asker, mandate } = effect {
+                        let row = sqlx::query("SELECT until FROM withdrawals WHERE asker = $1 AND mandate = $2").bind(i64::from(asker.number())).bind(mandate.to_string()).fetch_optional(&mut *tx).await?;
+                        if let Some(row) = row {
+                            read.withdrawn.insert((*asker, *mandate), Time::from_millis(row.try_get(0)?));
+                        }
                     }
                     if let Effect::Import(import) = effect {
                         let row = sqlx::query("SELECT number FROM imports WHERE digest = $1").bind(import.digest.bytes().to_vec()).fetch_optional(&mut *tx).await?;

@@ -43,7 +43,7 @@ impl Store {
     /// Keeps a checkpoint of this node's own log with the cosignature that counts; an older one changes nothing.
     pub async fn keep_cosigned(&self, checkpoint: &Checkpoint, note: &SignedNote) -> Result<(), StoreError> {
         on!(&self.database, pool => sqlx::query("INSERT INTO cosigned (number, size, checkpoint) VALUES ($1, $2, $3) ON CONFLICT (number) DO UPDATE SET size = excluded.size, checkpoint = excluded.checkpoint WHERE excluded.size > cosigned.size")
-            .bind(i64::from(self.origin.number)).bind(checkpoint.size.cast_signed()).bind(note.to_string()).execute(pool).await.map(drop))?;
+            .bind(i64::from(self.origin.number)).bind(checkpoint.size.cast_signed()).bind(note.to_string()).execute(pool).await.map(drop)?);
         Ok(())
     }
 

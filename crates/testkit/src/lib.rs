@@ -38,7 +38,7 @@ use sanku_federation_protocol::names::{Origin, Outcome, StatementId};
 use sanku_federation_protocol::problem::ProblemKind;
 use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_federation_protocol::trust::Trust;
-use sanku_store::{Effect, ImportRow, ImportRows, Pace, StorageKeys, Store, key_name};
+use sanku_store::{Effect, ImportRow, ImportRows, Pace, StorageKeys, Store, StoreError, key_name};
 use sanku_tlog::Hash;
 use sanku_values::{Clock, Date, DivisionCode, Time};
 use time::TrueTime;
@@ -111,7 +111,11 @@ pub struct Federation {
     /// Who signs what the federation agrees on.
     pub notary: Notary,
     policies: BTreeMap<DivisionCode, Policy>,
+    paces: Paces,
 }
+
+/// The pace of a node's database, for each of its processes.
+pub type Paces = Box<dyn Fn(DivisionCode, &Arc<Wires>) -> Option<Arc<dyn Pace>> + Send + Sync>;
 
 impl Federation {
     /// Nodes that answer every purpose; each holds vehicles, one of them a stranger's.
@@ -126,16 +130,16 @@ impl Federation {
 
     /// Nodes with policies and databases of their own.
     pub async fn stored(codes: &[u32], policy: impl Fn(u32) -> Policy, url: impl Fn(u32) -> String) -> Self {
-        Self::under(codes, policy, url, TrueTime::at(morning()), None).await
+        Self::under(codes, policy, url, TrueTime::at(morning()), Box::new(|_, _| None)).await
     }
 
-    /// The same, under a clock and a pace of their databases.
+    /// The same, under a clock and paces of their databases.
     pub async fn under(
         codes: &[u32],
         policy: impl Fn(u32) -> Policy,
         url: impl Fn(u32) -> String,
         clock: TrueTime,
-        pace: Option<Arc<dyn Pace>>,
+        paces: Paces,
     ) -> Self {
         let clock = Arc::new(clock);
         let wires = Arc::new(Wires::default());
@@ -167,7 +171,7 @@ impl Federation {
                 origin,
                 notes::log_key(here),
                 Arc::clone(&watch) as Arc<dyn Clock>,
-                pace.clone(),
+                paces(here, &wires),
             )
             .await
             .unwrap();
@@ -183,6 +187,7 @@ impl Federation {
             watches,
             notary,
             policies,
+            paces,
         };
         for number in codes {
             federation
@@ -198,23 +203,29 @@ impl Federation {
     }
 
     /// A second process of a node, on the same database; nobody's question reaches it over the wires.
-    pub fn twin(&self, number: u32) -> Arc<Node> {
+    ///
+    /// # Errors
+    /// If the database does not let it start.
+    pub async fn twin(&self, number: u32) -> Result<Arc<Node>, StoreError> {
         let (here, node) = (code(number), self.node(number));
-        process(
-            here,
-            node.store().clone(),
-            Trust::clone(&node.trust()),
-            &self.wires,
-            self.policies[&here].clone(),
-            Arc::clone(&self.watches[&here]),
-        )
+        let watch = Arc::clone(&self.watches[&here]);
+        let clock = Arc::clone(&watch) as Arc<dyn Clock>;
+        let pace = (self.paces)(here, &self.wires);
+        let store = node.store().another(notes::log_key(here), clock, pace).await?;
+        let (trust, policy) = (Trust::clone(&node.trust()), self.policies[&here].clone());
+        Ok(process(here, store, trust, &self.wires, policy, watch))
     }
 
     /// A node's process ends and another takes its place: what was not in the database is gone.
-    pub fn restart(&mut self, number: u32) {
-        let node = self.twin(number);
+    ///
+    /// # Errors
+    /// If the database does not let it start.
+    pub async fn restart(&mut self, number: u32) -> Result<(), StoreError> {
+        self.stop(number);
+        let node = self.twin(number).await?;
         self.wires.plug(code(number), &node);
         self.nodes.insert(code(number), node);
+        Ok(())
     }
 
     /// A node's process ends and another takes its place on another database: what a node with a database that was put back
@@ -238,8 +249,8 @@ impl Federation {
     }
 
     /// A node's process ends.
-    pub fn stop(&mut self, number: u32) {
-        self.wires.unplug(code(number));
+    pub fn stop(&self, number: u32) {
+        self.wires.end(code(number));
     }
 
     /// Time goes on, for everybody.
@@ -249,7 +260,17 @@ impl Federation {
 
     /// A node comes to hold a vehicle.
     pub async fn hold(&self, number: u32, owner: &Human, plate: &str) {
-        let store = self.node(number).store();
+        self.import(number, owner, plate).await.unwrap();
+    }
+
+    /// The same, or why not; begun before it is polled.
+    pub fn import(
+        &self,
+        number: u32,
+        owner: &Human,
+        plate: &str,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send + use<> {
+        let store = self.node(number).store().clone();
         let catalogue = Catalogue::current();
         let category = catalogue.category(&"vehicle".parse().unwrap()).unwrap();
         let text = |text: &str| Value::Text(text.to_owned());
@@ -269,7 +290,7 @@ impl Federation {
             sheet: String::new(),
             row: 2,
         };
-        let digest = Hash::of(format!("{number} {} {plate}", owner.number).as_bytes());
+        let digest = file_digest(number, owner, plate);
         let act = self.act(number, "import", digest);
         let rows = ImportRows {
             category: category.id.clone(),
@@ -279,7 +300,13 @@ impl Federation {
             digest,
             rows: vec![row],
         };
-        store.import(act, rows).await.unwrap();
+        async move { store.import(act, rows).await }
+    }
+
+    /// What the log calls the file of that vehicle.
+    pub fn import_object(&self, number: u32, owner: &Human, plate: &str) -> Hash {
+        let digest = file_digest(number, owner, plate);
+        self.node(number).store().pseudonym("import", &digest.to_string())
     }
 
     fn act(&self, number: u32, action: &str, digest: Hash) -> Draft {
@@ -414,6 +441,10 @@ impl Federation {
     pub async fn log_size(&self, number: u32) -> u64 {
         self.node(number).store().verify(|_, _| ()).await.unwrap().size
     }
+}
+
+fn file_digest(node: u32, owner: &Human, plate: &str) -> Hash {
+    Hash::of(format!("{node} {} {plate}", owner.number).as_bytes())
 }
 
 /// A target's outcome.

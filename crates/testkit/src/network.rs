@@ -11,6 +11,7 @@ use sanku_federation_protocol::names::{Origin, Outcome};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_tlog::NotCosigned;
 use sanku_values::DivisionCode;
+use tokio::sync::watch;
 
 use crate::Node;
 use crate::simulation::Air;
@@ -93,6 +94,7 @@ pub struct Wires {
     of_one: Mutex<BTreeMap<DivisionCode, (usize, usize)>>,
     heard: Mutex<Vec<(DivisionCode, DivisionCode, Part)>>,
     air: Mutex<Option<Arc<Air>>>,
+    lives: Mutex<BTreeMap<DivisionCode, watch::Sender<u64>>>,
 }
 
 pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -104,8 +106,16 @@ impl Wires {
         held(&self.nodes).insert(code, Arc::downgrade(node));
     }
 
-    pub(crate) fn unplug(&self, code: DivisionCode) {
+    /// A node's process ends: nobody reaches it, whatever it was sending breaks off, and it reaches nobody itself.
+    pub(crate) fn end(&self, code: DivisionCode) {
         held(&self.nodes).remove(&code);
+        let mut lives = held(&self.lives);
+        lives.entry(code).or_default().send_modify(|life| *life += 1);
+    }
+
+    /// Tells which of a node's processes lives, counted from nought, and when it ends.
+    pub(crate) fn life(&self, of: DivisionCode) -> watch::Receiver<u64> {
+        held(&self.lives).entry(of).or_default().subscribe()
     }
 
     /// From now on everything goes through simulated air.
@@ -209,11 +219,36 @@ impl Drop for UnderWay {
 pub struct Line {
     from: DivisionCode,
     wires: Arc<Wires>,
+    process: Process,
+}
+
+/// One of a node's processes.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    life: watch::Receiver<u64>,
+    number: u64,
+}
+
+impl Process {
+    /// The one that lives now.
+    pub(crate) fn now(of: DivisionCode, wires: &Wires) -> Self {
+        let life = wires.life(of);
+        let number = *life.borrow();
+        Self { life, number }
+    }
+
+    /// What a dead process was about to do it never does.
+    pub(crate) async fn lives(&self) {
+        if *self.life.borrow() != self.number {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 impl Line {
-    pub(crate) const fn new(from: DivisionCode, wires: Arc<Wires>) -> Self {
-        Self { from, wires }
+    pub(crate) fn new(from: DivisionCode, wires: Arc<Wires>) -> Self {
+        let process = Process::now(from, &wires);
+        Self { from, wires, process }
     }
 
     fn reach(&self, to: DivisionCode) -> Result<Arc<Node>, AskFailure> {
@@ -227,6 +262,7 @@ impl Line {
 
 impl Network for Line {
     async fn ask(&self, to: DivisionCode, hop: Hop, body: Bytes) -> Result<Reply, AskFailure> {
+        self.process.lives().await;
         if let Some(air) = self.wires.air() {
             return air.ask(&self.wires, self.from, to, hop, body).await;
         }
@@ -302,6 +338,10 @@ impl Network for Line {
     }
 
     async fn add_checkpoint(&self, to: DivisionCode, body: String) -> Result<Witnessed, AskFailure> {
+        self.process.lives().await;
+        if let Some(air) = self.wires.air() {
+            air.pass(self.from, to).await?;
+        }
         let node = self.reach(to)?;
         match node.add_checkpoint(&body).await {
             Ok(WitnessAnswer::Cosigned(lines)) => Ok(Witnessed::Cosigned(lines)),
@@ -311,12 +351,17 @@ impl Network for Line {
     }
 
     async fn log_file(&self, from: DivisionCode, log: &Origin, file: LogFile) -> Result<Option<Bytes>, AskFailure> {
+        self.process.lives().await;
+        if let Some(air) = self.wires.air() {
+            air.pass(self.from, from).await?;
+        }
         let node = self.reach(from)?;
         let found = node.log_file(log, file, Some(self.from)).await;
         found.map_err(|error| AskFailure::new(Outcome::PeerError, error.to_string()))
     }
 
     async fn status_of(&self, from: DivisionCode) -> Result<PeerStatus, AskFailure> {
+        self.process.lives().await;
         if let Some(air) = self.wires.air() {
             air.pass(self.from, from).await?;
         }
@@ -325,10 +370,12 @@ impl Network for Line {
         Ok(PeerStatus {
             time: node.now(),
             seen: seen.map_err(|error| AskFailure::new(Outcome::PeerError, error.to_string()))?,
+            notes: Some(node.trust().digest()),
         })
     }
 
     async fn notes_of(&self, from: DivisionCode) -> Result<Vec<String>, AskFailure> {
+        self.process.lives().await;
         if let Some(air) = self.wires.air() {
             air.pass(self.from, from).await?;
         }
@@ -338,6 +385,7 @@ impl Network for Line {
     }
 
     async fn give_note(&self, to: DivisionCode, note: String) -> Result<(), AskFailure> {
+        self.process.lives().await;
         if let Some(air) = self.wires.air() {
             air.pass(self.from, to).await?;
         }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use sanku_store::{Call, Pace};
+use sanku_store::{Call, Later, Pace, StoreError};
 use sanku_values::{Clock, FixedClock, Time};
 use tokio::time::{Instant, Sleep};
 
@@ -79,10 +79,9 @@ impl Stillness {
     pub fn calls(&self) -> u64 {
         held(&self.0.0).calls
     }
-}
 
-impl Pace for Stillness {
-    fn begin(&self) -> Box<dyn Call> {
+    /// A call begins now.
+    pub(crate) fn begin_now(&self) -> UnderWay {
         let mut count = held(&self.0.0);
         count.under_way += 1;
         count.calls += 1;
@@ -101,10 +100,17 @@ impl Pace for Stillness {
         // Its place among the timers is taken now, not when the database's thread happens to be done.
         let mut arrives = Box::pin(tokio::time::sleep(CALL));
         let _ = arrives.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        Box::new(UnderWay {
+        UnderWay {
             still: Some(Guard(Arc::clone(&self.0))),
             arrives,
-        })
+        }
+    }
+}
+
+impl Pace for Stillness {
+    fn begin(&self) -> Later<Result<Box<dyn Call>, StoreError>> {
+        let call: Box<dyn Call> = Box::new(self.begin_now());
+        Box::pin(std::future::ready(Ok(call)))
     }
 }
 
@@ -120,14 +126,26 @@ impl Drop for Guard {
     }
 }
 
-struct UnderWay {
+/// A call during which simulated time stands still.
+pub(crate) struct UnderWay {
     still: Option<Guard>,
     arrives: Pin<Box<Sleep>>,
 }
 
-impl Call for UnderWay {
-    fn end(mut self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+impl UnderWay {
+    /// The database is done; waits for its answer to arrive.
+    pub(crate) fn done(mut self) -> Pin<Box<Sleep>> {
         self.still = None;
         self.arrives
+    }
+}
+
+impl Call for UnderWay {
+    fn end(self: Box<Self>) -> Later<Result<(), StoreError>> {
+        let arrives = self.done();
+        Box::pin(async move {
+            arrives.await;
+            Ok(())
+        })
     }
 }

@@ -94,3 +94,28 @@ async fn f11_the_median_of_the_neighbours_counts_and_a_jump_is_seen_without_them
         "what they said before still counts"
     );
 }
+
+#[tokio::test]
+async fn notes_that_a_cut_kept_away_come_with_the_next_comparison_even_to_whoever_asks_nothing() {
+    let federation = Federation::of(&TREE).await;
+    federation.wires.spoil(420_000, 421_000, Fault::Down);
+    let later = sanku_values::Clock::now(&*federation.clock).plus(std::time::Duration::from_secs(1));
+    let note = federation.notary.suspension_note(later, &[code(421_003)]);
+    let (province, city) = (federation.node(420_000), federation.node(421_000));
+    province.take_notes(vec![note], None).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    assert_ne!(
+        province.trust().digest(),
+        city.trust().digest(),
+        "the push did not arrive"
+    );
+    federation.wires.mend();
+    city.compare_clocks().await;
+    for _ in 0..100 {
+        if province.trust().digest() == city.trust().digest() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("the city never fetched them");
+}

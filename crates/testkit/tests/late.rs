@@ -138,7 +138,7 @@ async fn g3_a_process_that_dies_while_it_asks_leaves_a_question_that_the_next_on
     let id = receiver.await.unwrap();
     asking.abort();
     let _ = asking.await;
-    federation.restart(HERE);
+    federation.restart(HERE).await.unwrap();
     federation.wires.mend();
     assert_eq!(
         federation.node(HERE).ask_due().await.unwrap(),
@@ -162,7 +162,7 @@ async fn of_two_processes_one_asks() {
     federation.wires.mend();
     federation.wires.asked();
     federation.later(Duration::from_secs(5));
-    let (one, other) = (Arc::clone(federation.node(HERE)), federation.twin(HERE));
+    let (one, other) = (Arc::clone(federation.node(HERE)), federation.twin(HERE).await.unwrap());
     let (first, second) = tokio::join!(one.ask_due(), other.ask_due());
     assert_eq!(first.unwrap() + second.unwrap(), 4);
     let asked = federation.wires.asked();
@@ -270,7 +270,7 @@ async fn a_withdrawal_goes_on_until_every_target_acknowledged_and_binds_where_it
         "the withdrawal alone: its question is asked no more"
     );
 
-    federation.restart(HERE);
+    federation.restart(HERE).await.unwrap();
     federation.wires.mend();
     federation.wires.asked();
     federation.later(Duration::from_secs(5));
@@ -367,7 +367,7 @@ async fn s20_other_bytes_that_another_process_took_in_meanwhile_are_a_conflict()
         attempt: 1,
         traceparent: String::new(),
     };
-    let twin = federation.twin(CITY);
+    let twin = federation.twin(CITY).await.unwrap();
     let (one, two) = tokio::join!(
         federation
             .node(CITY)

@@ -79,7 +79,7 @@ async fn one_checkpoint_covers_many_runs_and_a_restart_forgets_nothing() {
     }
     let before = federation.node(HERE).store().open_logs().await.unwrap();
     assert_eq!(before.len(), 3);
-    federation.restart(HERE);
+    federation.restart(HERE).await.unwrap();
     settle(&federation).await;
     assert_eq!(federation.node(HERE).store().open_logs().await.unwrap(), []);
 }

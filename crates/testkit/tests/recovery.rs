@@ -63,7 +63,8 @@ async fn f38_an_older_database_signs_and_answers_nothing_once_a_neighbour_was_as
     assert_eq!(federation.log_size(HERE).await, 0, "nothing was signed");
     // It does not leave this state by itself, whatever is restarted.
     node.look_at_ground().await;
-    federation.restart(HERE);
+    federation.restart(HERE).await.unwrap();
+    federation.node(HERE).ask_what_was_seen().await;
     assert!(federation.node(HERE).store().recovering().is_some());
 }
 

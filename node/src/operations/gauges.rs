@@ -148,6 +148,7 @@ pub(crate) async fn refresh(node: &Running) {
         "stopping",
         "recovering",
         "database",
+        "disk",
         "registry",
         "member",
         "certificate",

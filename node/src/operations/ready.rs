@@ -54,6 +54,12 @@ pub(crate) async fn look(node: &Running) -> Look {
             None
         }
     };
+    if !node.exchange.store().has_room().await {
+        lacks(
+            "disk",
+            "磁盘已满，不写入也不回答；腾出空间后自动恢复 the disk is full, nothing is written or answered; make room, and the node goes on by itself",
+        );
+    }
     let (trust, now) = (node.exchange.trust(), node.exchange.now());
     match trust.registry() {
         None => lacks(

@@ -1,7 +1,8 @@
-//! The simulated network: each line has a latency, and spells during which it does something wrong.
+//! The simulated network: each line has a latency, and spells during which it does something wrong. Whatever leaves a node is
+//! held against that node's log at the moment when it leaves.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,10 +11,14 @@ use sanku_exchange::{AskFailure, Hop, Reply};
 use sanku_federation_protocol::names::Outcome;
 use sanku_tlog::Hash;
 use sanku_values::DivisionCode;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::ledger::Ledger;
+use super::lies;
 use crate::network::{Part, Wires, held};
+
+/// So long a call that began in a spell may go on after it.
+const DATABASE_LAGS: Duration = Duration::from_secs(10);
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +41,12 @@ pub enum Trouble {
     Flip(usize),
     /// Everything takes this much longer.
     Slow(Duration),
+    /// Whoever is asked lies about the others: drops, repeats, swaps or replays runs, or signs with another's name.
+    Lies,
+    /// Whoever asks changes what is said beside the question: codes, budget, attempt.
+    Headers,
+    /// Of a database: calls fail before they take effect, or their answers are lost, or neither.
+    Flaky,
 }
 
 /// Where it goes wrong.
@@ -47,6 +58,8 @@ pub enum Where {
     Between(DivisionCode, DivisionCode),
     /// Everything that goes to this node.
     To(DivisionCode),
+    /// This node's database: down, slow or flaky.
+    Database(DivisionCode),
 }
 
 impl Where {
@@ -55,6 +68,7 @@ impl Where {
             Self::Line(asks, asked) => (asks, asked) == (from, to),
             Self::Between(one, other) => (one, other) == (from, to) || (other, one) == (from, to),
             Self::To(node) => node == to,
+            Self::Database(_) => false,
         }
     }
 }
@@ -75,10 +89,11 @@ pub struct Spell {
 /// All lines of a simulated federation.
 pub struct Air {
     seed: u64,
-    began: Instant,
+    began: OnceLock<Instant>,
     spells: Vec<Spell>,
+    ledger: Arc<Ledger>,
     draws: Mutex<BTreeMap<(DivisionCode, DivisionCode), u64>>,
-    lives: Mutex<BTreeMap<DivisionCode, watch::Sender<u64>>>,
+    old: Mutex<BTreeMap<(DivisionCode, DivisionCode), Vec<Part>>>,
 }
 
 impl Air {
@@ -86,16 +101,27 @@ impl Air {
     pub fn new(seed: u64, spells: Vec<Spell>) -> Arc<Self> {
         Arc::new(Self {
             seed,
-            began: Instant::now(),
+            began: OnceLock::new(),
             spells,
+            ledger: Arc::default(),
             draws: Mutex::default(),
-            lives: Mutex::default(),
+            old: Mutex::default(),
         })
+    }
+
+    /// The spells' time begins now; until then all is well.
+    pub fn begin(&self) {
+        let _ = self.began.set(Instant::now());
     }
 
     /// How long the simulation has run.
     pub fn elapsed(&self) -> Duration {
-        self.began.elapsed()
+        self.began.get().map_or(Duration::ZERO, Instant::elapsed)
+    }
+
+    /// What left the nodes.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     /// How many questions went over all lines.
@@ -103,28 +129,31 @@ impl Air {
         held(&self.draws).values().sum()
     }
 
-    /// A node's process ends: whatever it was sending breaks off.
-    pub fn kill(&self, node: DivisionCode) {
-        self.life(node);
-        if let Some(life) = held(&self.lives).get(&node) {
-            life.send_modify(|life| *life += 1);
-        }
-    }
-
-    fn life(&self, node: DivisionCode) -> watch::Receiver<u64> {
-        held(&self.lives).entry(node).or_default().subscribe()
+    fn now(&self) -> impl Iterator<Item = &Spell> {
+        let now = self.began.get().map(Instant::elapsed);
+        let spells = self.spells.iter();
+        spells.filter(move |spell| now.is_some_and(|now| spell.from <= now && now < spell.until))
     }
 
     fn trouble(&self, from: DivisionCode, to: DivisionCode) -> Option<Trouble> {
-        let now = self.elapsed();
-        let spell = self
-            .spells
-            .iter()
-            .find(|spell| spell.from <= now && now < spell.until && spell.at.holds(from, to));
+        let spell = self.now().find(|spell| spell.at.holds(from, to));
         spell.map(|spell| spell.trouble)
     }
 
-    fn draw(&self, from: DivisionCode, to: DivisionCode) -> fastrand::Rng {
+    /// What is wrong with a node's database now.
+    pub(super) fn of_database(&self, of: DivisionCode) -> Option<Trouble> {
+        let spell = self.now().find(|spell| spell.at == Where::Database(of));
+        spell.map(|spell| spell.trouble)
+    }
+
+    /// Whether something was wrong with a node's database during this time, or a moment before.
+    pub(super) fn was_troubled(&self, of: DivisionCode, from: Duration, until: Duration) -> bool {
+        let mut spells = self.spells.iter();
+        spells
+            .any(|spell| spell.at == Where::Database(of) && spell.from <= until && from <= spell.until + DATABASE_LAGS)
+    }
+
+    pub(super) fn draw(&self, from: DivisionCode, to: DivisionCode) -> fastrand::Rng {
         let mut draws = held(&self.draws);
         let nth = draws.entry((from, to)).or_default();
         *nth += 1;
@@ -153,16 +182,20 @@ impl Air {
         wires: &Arc<Wires>,
         from: DivisionCode,
         to: DivisionCode,
-        hop: Hop,
+        mut hop: Hop,
         body: Bytes,
     ) -> Result<Reply, AskFailure> {
+        self.ledger.leaves(from, &body).await;
         let mut draw = self.pass(from, to).await?;
         let node = wires
             .node(to)
             .ok_or_else(|| AskFailure::new(Outcome::Unreachable, "nobody is there"))?;
-        let mut life = self.life(to);
+        let mut life = wires.life(to);
         life.mark_unchanged();
         let trouble = self.trouble(from, to);
+        if trouble == Some(Trouble::Headers) {
+            hop = lies::of_hop(hop, &mut draw);
+        }
         if trouble == Some(Trouble::Duplicate) {
             let (node, hop, body) = (Arc::clone(&node), hop.clone(), body.clone());
             tokio::spawn(async move {
@@ -185,16 +218,24 @@ impl Air {
             std::future::pending::<()>().await;
             return Err(died());
         }
-        let coming = stream::unfold((lines, life, false), move |(mut lines, mut life, over)| async move {
-            if over {
-                return None;
-            }
-            tokio::select! {
-                biased;
-                _ = life.changed() => Some((Err(died()), (lines, life, true))),
-                bytes = lines.recv() => Some((Ok(bytes?), (lines, life, false))),
-            }
-        });
+        let ledger = Arc::clone(&self.ledger);
+        let coming = stream::unfold(
+            (lines, life, ledger, false),
+            move |(mut lines, mut life, ledger, over)| async move {
+                if over {
+                    return None;
+                }
+                tokio::select! {
+                    biased;
+                    _ = life.changed() => Some((Err(died()), (lines, life, ledger, true))),
+                    bytes = lines.recv() => {
+                        let bytes = bytes?;
+                        ledger.leaves(to, &bytes).await;
+                        Some((Ok(bytes), (lines, life, ledger, false)))
+                    }
+                }
+            },
+        );
         let body: sanku_exchange::ByteStream = match trouble {
             Some(Trouble::Drip(wait)) => Box::pin(coming.flat_map(move |bytes| {
                 let lines: Vec<_> = match bytes {
@@ -209,7 +250,7 @@ impl Air {
                     line
                 })
             })),
-            Some(Trouble::CutAfter(_) | Trouble::Flip(_) | Trouble::Reorder) => {
+            Some(Trouble::CutAfter(_) | Trouble::Flip(_) | Trouble::Reorder | Trouble::Lies) => {
                 let parts: Vec<_> = coming.collect().await;
                 let mut end = Vec::new();
                 let mut whole = Vec::new();
@@ -235,6 +276,12 @@ impl Air {
                         let last = runs.pop();
                         draw.shuffle(&mut runs);
                         runs.extend(last);
+                        whole = runs.into_iter().flat_map(|Part(text)| text.into_bytes()).collect();
+                    }
+                    Some(Trouble::Lies) => {
+                        let runs = Part::parse(&String::from_utf8_lossy(&whole));
+                        let old = held(&self.old).insert((from, to), runs.clone()).unwrap_or_default();
+                        let runs = lies::of_runs(runs, &old, &mut draw);
                         whole = runs.into_iter().flat_map(|Part(text)| text.into_bytes()).collect();
                     }
                     _ => {}

@@ -1,11 +1,19 @@
-//! A federation on simulated time and network, its faults, times and questions all drawn from one seed.
+//! A federation on simulated time and network; its faults, times and questions follow from one seed.
 //!
-//! `air` is the network, `world` runs a seed and checks the promises after every question. A process that ends leaves its
-//! database, which its successor takes up; the database itself lives in memory and its sequencer goes on, so this shows
-//! what a dead process owes its neighbours, not what power loss does to a disk.
+//! `plan` draws, `air` is the network with its spells and `lies`, `machine` what a process runs on, `world` runs a plan, `ledger`
+//! and `promises` check. A process that dies is cut off from network and database at that instant: a call that the database
+//! took is durable, though nobody knows of it; what it had not taken never happens. Databases live in memory: what power loss
+//! does to a disk is shown elsewhere.
 
 mod air;
+mod ledger;
+mod lies;
+mod machine;
+mod plan;
+mod promises;
 mod world;
 
 pub use air::{Air, Spell, Trouble, Where};
-pub use world::{Report, Size, run};
+pub use ledger::Ledger;
+pub use plan::{Plan, Size};
+pub use world::{Report, run};

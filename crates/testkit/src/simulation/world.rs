@@ -1,68 +1,44 @@
-//! One seed: a federation, its faults and questions; the promises checked after every question and at the end.
+//! Runs a plan; the promises are checked after every event, after every question's end, and when all is calm.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sanku_exchange::{Asked, Case, Progress};
-use sanku_federation_protocol::entry::Said;
-use sanku_federation_protocol::names::{Outcome, StatementId};
-use sanku_store::Pace;
+use sanku_exchange::{Asked, Case, Policy, Progress};
+use sanku_federation_protocol::names::StatementId;
+use sanku_store::{Pace, StoreError};
 use sanku_tlog::Hash;
-use sanku_values::DivisionCode;
+use sanku_values::Clock;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::air::{Air, Spell, Trouble, Where};
-use crate::network::held;
+use super::air::Air;
+use super::machine::Machine;
+use super::plan::{Event, Plan};
+use super::promises::{Known, Logs, complete, stands_in_both};
+use crate::network::{Wires, held};
 use crate::time::{Stillness, TrueTime};
-use crate::{CHILD, Federation, HEAD, Node, code, morning, plates};
+use crate::{CHILD, Federation, HEAD, Node, code, morning};
 
-/// During this time things go wrong.
-const STORM: Duration = Duration::from_secs(10 * 60);
-/// By then everything has healed by itself.
-const CALM: Duration = Duration::from_secs(3600);
+/// So long after the last fault everything has healed by itself.
+const CALM: Duration = Duration::from_secs(3000);
+/// A process that cannot start is started again after this time.
+const START_AGAIN: Duration = Duration::from_secs(2);
+/// What a node does besides its queue.
+const WITNESS_EACH: Duration = Duration::from_secs(15);
+const CLOCKS_EACH: Duration = Duration::from_secs(60);
 
-/// How large a federation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Size {
-    /// 1 province, 2 cities, 6 districts.
-    Small,
-    /// 1 province, 13 cities, 103 districts.
-    Full,
-}
-
-impl Size {
-    /// The nodes' codes, superiors first.
-    pub fn codes(self) -> Vec<u32> {
-        let (cities, districts) = match self {
-            Self::Small => (2, 6),
-            Self::Full => (13, 103),
-        };
-        let cities: Vec<_> = (1..=cities).map(|city| 420_000 + city * 100).collect();
-        let mut codes = vec![420_000];
-        codes.extend(&cities);
-        let mut place = 2;
-        'all: loop {
-            for city in &cities {
-                if codes.len() == 1 + cities.len() + districts {
-                    break 'all;
-                }
-                codes.push(city + place);
-            }
-            place += 1;
-        }
-        codes
-    }
-}
-
-/// What came of a seed.
+/// What came of a plan.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// Everything that happened, in order, without what is random by nature (salts, ids).
     pub trace: Vec<String>,
-    /// Questions asked.
+    /// Events that happened; each was followed by a check.
+    pub events: usize,
+    /// Questions that came into a log.
     pub questions: usize,
+    /// Withdrawals that came into a log.
+    pub withdrawals: usize,
     /// Questions that were complete at once.
     pub at_once: usize,
     /// Simulated time.
@@ -80,409 +56,487 @@ impl Report {
     }
 }
 
-/// Who holds what: subject, plate, node.
-type Truth = BTreeSet<(u32, String, u32)>;
-
-/// What happens at an instant.
-enum Event {
-    Ask(u32, &'static str, u64),
-    Kill(u32),
-    Start(u32),
-    Watch(u32, i64),
-    Notes(u32),
-}
-
 /// A question of the simulation.
 struct Question {
     asker: u32,
     scope: &'static str,
     budget: Duration,
+    mandate: StatementId,
+    began: Duration,
+    /// Its id, once the asker was told that it is in the log.
     id: Arc<Mutex<Option<StatementId>>>,
-    task: JoinHandle<Result<(Duration, Duration, Asked), String>>,
-    first: Option<Asked>,
-    lost: bool,
+    task: JoinHandle<(Duration, Duration, Result<Asked, String>)>,
+    over: bool,
+    at_once: bool,
 }
 
-/// Runs a seed to its end, on a runtime whose clock is paused.
+struct World {
+    federation: Federation,
+    air: Arc<Air>,
+    known: Known,
+    began: Instant,
+    patient: bool,
+    questions: BTreeMap<usize, Question>,
+    imports: Vec<(u32, u32, String)>,
+    loops: BTreeMap<u32, Vec<JoinHandle<()>>>,
+    down: BTreeSet<u32>,
+    trace: Vec<String>,
+    events: usize,
+}
+
+/// Runs a plan to its end, on a runtime whose clock is paused.
 ///
 /// # Errors
 /// The first promise that was not kept.
-pub async fn run(seed: u64, size: Size) -> Result<Report, String> {
-    fastrand::seed(seed);
-    let mut draw = fastrand::Rng::with_seed(seed);
-    let codes = size.codes();
-    let stillness = Stillness::default();
-    let pace: Arc<dyn Pace> = Arc::new(stillness.clone());
-    let clock = TrueTime::flowing(morning());
-    let mut federation = Federation::under(
-        &codes,
-        |_| sanku_exchange::Policy::default(),
-        |_| "sqlite::memory:".to_owned(),
-        clock,
-        Some(pace),
-    )
-    .await;
-    let truth = plant(&federation, &codes, &mut draw).await;
-    let (spells, mut events) = draw_plan(&codes, &mut draw);
-    events.sort_by_key(|(at, _)| *at);
-    let air = Air::new(seed, spells);
-    federation.wires.through(Arc::clone(&air));
-    let began = Instant::now();
-    let mut trace = Vec::new();
-    let mut questions: Vec<Question> = Vec::new();
-    let mut asking: BTreeMap<u32, JoinHandle<()>> = BTreeMap::new();
-    let mut down = BTreeSet::new();
-    for (at, event) in events {
-        sleep_until(began + at).await;
-        finish(&mut questions, &mut trace, &truth, &codes, false).await?;
-        match event {
-            Event::Ask(asker, ..) if down.contains(&asker) => {}
-            Event::Ask(asker, scope, budget) => {
-                let node = federation.node(asker);
-                asking.entry(asker).or_insert_with(|| keep_asking(node));
-                trace.push(format!("{} {asker} asks {scope} {budget}", at.as_millis()));
-                questions.push(ask(&federation, began, asker, scope, budget)?);
-            }
-            Event::Kill(node) => {
-                trace.push(format!("{} {node} dies", at.as_millis()));
-                federation.stop(node);
-                air.kill(code(node));
-                down.insert(node);
-                if let Some(task) = asking.remove(&node) {
-                    task.abort();
-                }
-                for question in questions.iter_mut().filter(|question| question.asker == node) {
-                    if question.first.is_none() && !question.task.is_finished() {
-                        question.task.abort();
-                        question.lost = true;
-                    }
-                }
-            }
-            Event::Start(node) => {
-                trace.push(format!("{} {node} starts", at.as_millis()));
-                federation.restart(node);
-                down.remove(&node);
-                if questions.iter().any(|question| question.asker == node) {
-                    asking.insert(node, keep_asking(federation.node(node)));
-                }
-            }
-            Event::Watch(node, lead) => federation.watches[&code(node)].put(lead),
-            Event::Notes(node) => {
-                let note = federation
-                    .notary
-                    .registry_note(sanku_values::Clock::now(&*federation.clock));
-                let _ = federation.node(node).take_notes(vec![note], None).await;
-            }
-        }
-    }
-    sleep_until(began + STORM).await;
-    finish(&mut questions, &mut trace, &truth, &codes, true).await?;
-    for node in down {
-        federation.restart(node);
-        if questions.iter().any(|question| question.asker == node) {
-            asking.insert(node, keep_asking(federation.node(node)));
-        }
-    }
-    settle(&federation, &questions, began).await?;
-    for task in asking.into_values() {
-        task.abort();
-    }
-    let mut at_once = 0;
-    for (number, question) in questions.iter().enumerate() {
-        at_once += usize::from(question.first.as_ref().is_some_and(|asked| asked.merged.complete));
-        let Some(id) = *held(&question.id) else { continue };
-        let end = in_the_end(&federation, question, id, &truth, &codes).await;
-        end.map_err(|why| format!("question {number} of {}: {why}", question.asker))?;
-        trace.push(format!("{number} ends complete"));
-    }
+pub async fn run(plan: Plan) -> Result<Report, String> {
+    fastrand::seed(plan.seed);
+    let still = Stillness::default();
+    let air = Air::new(plan.seed, plan.spells.clone());
+    let mut world = World::build(&plan, &air, &still).await?;
+    let (questions, withdrawals) = match world.runs(plan).await {
+        Ok(ended) => ended,
+        Err(why) => return Err(format!("{why}\n{}", world.trace.join("\n"))),
+    };
     Ok(Report {
-        trace,
-        questions: questions.len(),
-        at_once,
-        simulated: began.elapsed(),
-        calls: stillness.calls(),
+        at_once: world.questions.values().filter(|question| question.at_once).count(),
+        trace: world.trace,
+        events: world.events,
+        questions,
+        withdrawals,
+        simulated: world.began.elapsed(),
+        calls: still.calls(),
         trips: air.passed(),
     })
 }
 
-async fn plant(federation: &Federation, codes: &[u32], draw: &mut fastrand::Rng) -> Truth {
-    let mut truth = Truth::new();
-    for number in 0..draw.u32(2..8) {
-        let (node, subject) = (codes[draw.usize(..codes.len())], draw.u32(0..2));
-        let plate = format!("鄂S{number}");
-        let owner = [&HEAD, &CHILD][subject as usize];
-        federation.hold(node, owner, &plate).await;
-        truth.insert((subject, plate, node));
-    }
-    truth
-}
-
-fn superior(of: u32) -> u32 {
-    if of.is_multiple_of(100) {
-        420_000
-    } else {
-        of / 100 * 100
-    }
-}
-
-fn draw_plan(codes: &[u32], draw: &mut fastrand::Rng) -> (Vec<Spell>, Vec<(Duration, Event)>) {
-    let below: Vec<_> = codes.iter().copied().filter(|code| *code != 420_000).collect();
-    let mut spells = Vec::new();
-    for _ in 0..draw.usize(codes.len() / 3..codes.len()) {
-        let one = below[draw.usize(..below.len())];
-        let (one, other) = (code(one), code(superior(one)));
-        let at = match draw.u8(0..5) {
-            0 => Where::Line(one, other),
-            1 | 2 => Where::Line(other, one),
-            3 => Where::Between(one, other),
-            _ => Where::To(one),
+impl World {
+    async fn build(plan: &Plan, air: &Arc<Air>, still: &Stillness) -> Result<Self, String> {
+        let paces = {
+            let (air, still) = (Arc::clone(air), still.clone());
+            move |node, wires: &Arc<Wires>| Some(Arc::new(Machine::new(node, wires, &air, &still)) as Arc<dyn Pace>)
         };
-        let trouble = match draw.u8(0..9) {
-            0 => Trouble::Down,
-            1 => Trouble::Hang,
-            2 => Trouble::HalfOpen,
-            3 => Trouble::Drip(Duration::from_millis(draw.u64(1..400))),
-            4 => Trouble::Duplicate,
-            5 => Trouble::Reorder,
-            6 => Trouble::CutAfter(draw.usize(0..20_000)),
-            7 => Trouble::Flip(draw.usize(0..100_000)),
-            _ => Trouble::Slow(Duration::from_millis(draw.u64(50..5_000))),
+        let url = |_| "sqlite::memory:".to_owned();
+        let clock = TrueTime::flowing(morning());
+        let federation = Federation::under(&plan.codes, |_| Policy::default(), url, clock, Box::new(paces)).await;
+        let mut known = Known {
+            codes: plan.codes.clone(),
+            ..Known::default()
         };
-        let from = Duration::from_millis(draw.u64(0..500_000));
-        let until = (from + Duration::from_millis(draw.u64(1_000..300_000))).min(STORM);
-        spells.push(Spell {
-            from,
-            until,
-            at,
-            trouble,
+        for node in &plan.codes {
+            let pace: Arc<dyn Pace> = Arc::new(still.clone());
+            let clock = Arc::clone(&federation.clock) as Arc<dyn Clock>;
+            let store = federation.node(*node).store();
+            let watched = store
+                .another(crate::notes::log_key(code(*node)), clock, Some(pace))
+                .await;
+            air.ledger()
+                .watch(code(*node), watched.map_err(|error| error.to_string())?);
+        }
+        for (node, subject, plate) in &plan.planted {
+            let owner = [&HEAD, &CHILD][*subject as usize];
+            federation.hold(*node, owner, plate).await;
+            known.sure.insert((*subject, plate.clone(), *node));
+        }
+        known.ever.clone_from(&known.sure);
+        federation.wires.through(Arc::clone(air));
+        let mut world = Self {
+            federation,
+            air: Arc::clone(air),
+            known,
+            began: Instant::now(),
+            patient: plan.patient,
+            questions: BTreeMap::new(),
+            imports: Vec::new(),
+            loops: BTreeMap::new(),
+            down: BTreeSet::new(),
+            trace: Vec::new(),
+            events: 0,
+        };
+        for node in &plan.codes {
+            world.works(*node);
+        }
+        Ok(world)
+    }
+
+    /// Event by event; then all must be well. Gives how many questions and withdrawals came into a log.
+    async fn runs(&mut self, plan: Plan) -> Result<(usize, usize), String> {
+        let numbered = plan.events.into_iter().enumerate();
+        let mut events: BTreeMap<_, _> = numbered.map(|(number, (at, event))| ((at, number), event)).collect();
+        self.air.begin();
+        self.began = Instant::now();
+        while let Some(((at, number), event)) = events.pop_first() {
+            self.until(self.began + at).await?;
+            if let Some((again, event)) = self.happens(event).await? {
+                events.insert((at + again, number), event);
+            }
+            self.check().await?;
+        }
+        self.until(self.began + plan.storm).await?;
+        self.calm(plan.storm).await?;
+        self.in_the_end().await
+    }
+
+    /// A process begins what it does by itself.
+    fn works(&mut self, node: u32) {
+        let process = self.federation.node(node);
+        let asks = self.questions.values().any(|question| question.asker == node);
+        let mut loops = vec![
+            tokio::spawn(be_witnessed(Arc::clone(process))),
+            tokio::spawn(compare_clocks(Arc::clone(process))),
+            tokio::spawn(ask_for_notes(Arc::clone(process))),
+        ];
+        loops.extend(asks.then(|| tokio::spawn(keep_asking(Arc::clone(process), self.patient))));
+        self.loops.insert(node, loops);
+    }
+
+    /// Goes on until this instant; each question is judged as soon as it ends.
+    async fn until(&mut self, at: Instant) -> Result<(), String> {
+        loop {
+            let next = at.min(Instant::now() + Duration::from_secs(1));
+            sleep_until(next).await;
+            self.judge_ended().await?;
+            if next == at {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn happens(&mut self, event: Event) -> Result<Option<(Duration, Event)>, String> {
+        self.events += 1;
+        let elapsed = self.began.elapsed();
+        let at = elapsed.as_millis();
+        match event {
+            Event::Ask(_, asker, ..) if self.down.contains(&asker) => {}
+            Event::Ask(number, asker, scope, budget) => {
+                self.trace.push(format!("{at} {asker} asks {scope} {budget}"));
+                let first = !self.questions.values().any(|question| question.asker == asker);
+                let question = self.ask(asker, scope, budget)?;
+                self.questions.insert(number, question);
+                if first && let Some(loops) = self.loops.get_mut(&asker) {
+                    let node = Arc::clone(self.federation.node(asker));
+                    loops.push(tokio::spawn(keep_asking(node, self.patient)));
+                }
+            }
+            Event::Withdraw(number) => {
+                let questions = self.questions.get(&number);
+                if let Some(question) = questions.filter(|question| !self.down.contains(&question.asker)) {
+                    self.trace.push(format!("{at} {} withdraws {number}", question.asker));
+                    let (node, mandate) = (Arc::clone(self.federation.node(question.asker)), question.mandate);
+                    tokio::spawn(async move { node.withdraw(mandate, "撤回", Duration::from_secs(2)).await });
+                }
+            }
+            Event::Import(node, subject, plate) => {
+                self.trace.push(format!("{at} {node} imports"));
+                self.known.ever.insert((subject, plate.clone(), node));
+                let owner = [&HEAD, &CHILD][subject as usize];
+                for _ in 0..2 {
+                    tokio::spawn(self.federation.import(node, owner, &plate));
+                }
+                self.imports.push((node, subject, plate));
+            }
+            Event::Kill(node) => {
+                self.trace.push(format!("{at} {node} dies"));
+                self.dies(node);
+            }
+            Event::Start(node) if self.down.contains(&node) => {
+                self.trace.push(format!("{at} {node} starts"));
+                if self.federation.restart(node).await.is_err() {
+                    return Ok(Some((START_AGAIN, Event::Start(node))));
+                }
+                self.down.remove(&node);
+                self.works(node);
+            }
+            Event::Start(_) => {}
+            Event::Watch(node, lead) => {
+                self.trace.push(format!("{at} the clock of {node} is put to {lead}"));
+                self.federation.watches[&code(node)].put(lead);
+            }
+            Event::Notes(node) => {
+                let note = self.federation.notary.registry_note(self.federation.clock.now());
+                self.give(node, note);
+            }
+            Event::Suspend(node) => {
+                self.trace.push(format!("{at} {node:?} is suspended"));
+                let nodes: Vec<_> = node.into_iter().map(code).collect();
+                let note = self
+                    .federation
+                    .notary
+                    .suspension_note(self.federation.clock.now(), &nodes);
+                self.give(420_000, note);
+            }
+        }
+        Ok(None)
+    }
+
+    /// An administrator hands a note in, again until it is kept.
+    fn give(&self, node: u32, note: String) {
+        let wires = Arc::clone(&self.federation.wires);
+        tokio::spawn(async move {
+            loop {
+                if let Some(node) = wires.node(code(node))
+                    && node.take_notes(vec![note.clone()], None).await.is_ok()
+                {
+                    return;
+                }
+                sleep(START_AGAIN).await;
+            }
         });
     }
-    let mut events = Vec::new();
-    let moment = |draw: &mut fastrand::Rng, until: u64| Duration::from_millis(draw.u64(1_000..until));
-    for _ in 0..draw.usize(0..4) {
-        let node = codes[draw.usize(..codes.len())];
-        let at = moment(draw, 450_000);
-        events.push((at, Event::Kill(node)));
-        events.push((at + moment(draw, 100_000), Event::Start(node)));
-    }
-    for _ in 0..draw.usize(0..3) {
-        let lead = draw.i64(-600_000..=600_000);
-        events.push((
-            moment(draw, 500_000),
-            Event::Watch(codes[draw.usize(..codes.len())], lead),
-        ));
-    }
-    if draw.bool() {
-        events.push((moment(draw, 500_000), Event::Notes(codes[draw.usize(..codes.len())])));
-    }
-    let askers: Vec<_> = (0..2).map(|_| codes[draw.usize(..codes.len())]).collect();
-    for _ in 0..draw.usize(2..6) {
-        let scope = ["federation", "lineage"][usize::from(draw.u8(0..4) == 0)];
-        let budget = draw.u64(300..10_000);
-        let asker = askers[draw.usize(..askers.len())];
-        events.push((moment(draw, 550_000), Event::Ask(asker, scope, budget)));
-    }
-    (spells, events)
-}
 
-fn keep_asking(node: &Arc<Node>) -> JoinHandle<()> {
-    let node = Arc::clone(node);
-    tokio::spawn(async move { node.keep_asking().await })
-}
-
-fn ask(
-    federation: &Federation,
-    began: Instant,
-    asker: u32,
-    scope: &'static str,
-    budget: u64,
-) -> Result<Question, String> {
-    let mut case = federation.case();
-    case["scope"] = scope.into();
-    case["budget_ms"] = budget.into();
-    let case = Case::parse(case.to_string().as_bytes()).map_err(|error| format!("{error:?}"))?;
-    let node = Arc::clone(federation.node(asker));
-    let id = Arc::new(Mutex::new(None));
-    let known = Arc::clone(&id);
-    let task = tokio::spawn(async move {
-        let start = Instant::now();
-        let progress = move |step| {
-            if let Progress::Asked(id, _) = step {
-                *held(&known) = Some(id);
-            }
-        };
-        let asked = node.ask(case, progress).await.map_err(|error| error.to_string())?;
-        Ok((start.elapsed(), began.elapsed(), asked))
-    });
-    Ok(Question {
-        asker,
-        scope,
-        budget: Duration::from_millis(budget),
-        id,
-        task,
-        first: None,
-        lost: false,
-    })
-}
-
-/// Takes in the questions that came to an end, and checks what was promised of them.
-async fn finish(
-    questions: &mut [Question],
-    trace: &mut Vec<String>,
-    truth: &Truth,
-    codes: &[u32],
-    all: bool,
-) -> Result<(), String> {
-    for (number, question) in questions.iter_mut().enumerate() {
-        if question.first.is_some() || question.lost || !(all || question.task.is_finished()) {
-            continue;
+    fn dies(&mut self, node: u32) {
+        self.federation.stop(node);
+        self.down.insert(node);
+        for task in self.loops.remove(&node).into_iter().flatten() {
+            task.abort();
         }
-        let limit = question.budget + Duration::from_secs(1);
-        let patience = if all { limit } else { Duration::from_secs(1) };
-        let ended = tokio::time::timeout(patience, &mut question.task)
-            .await
-            .map_err(|_| format!("G6: question {number} of {} does not end", question.asker))?;
-        let (took, at, asked) = ended
-            .map_err(|error| format!("question {number}: {error}"))?
-            .map_err(|error| format!("question {number} of {} failed: {error}", question.asker))?;
-        if took > limit {
-            return Err(format!("G6: question {number} took {took:?} of {:?}", question.budget));
-        }
-        let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
-        for end in asked.merged.outcomes.values() {
-            *ends.entry(end.outcome.as_str()).or_default() += 1;
-        }
-        holds(question, &asked, truth, codes).map_err(|why| format!("question {number}: {why}"))?;
-        trace.push(format!("{} question {number} after {took:?}: {ends:?}", at.as_millis()));
-        question.first = Some(asked);
-    }
-    Ok(())
-}
-
-/// G1 and G2: every target has its outcome, and what was merged is what the nodes that answered hold.
-fn holds(question: &Question, asked: &Asked, truth: &Truth, codes: &[u32]) -> Result<(), String> {
-    let targets: BTreeSet<_> = asked.merged.outcomes.keys().map(|code| code.number()).collect();
-    let wanted: BTreeSet<_> = codes
-        .iter()
-        .copied()
-        .filter(|target| question.scope == "federation" || in_lineage(question.asker, *target))
-        .collect();
-    if targets != wanted {
-        return Err(format!("G1: outcomes of {targets:?}, asked were {wanted:?}"));
-    }
-    let ends = asked.merged.outcomes.iter();
-    let answered: BTreeSet<_> = ends
-        .filter(|(_, end)| end.outcome == Outcome::Answered)
-        .map(|(node, _)| node.number())
-        .collect();
-    let told: Truth = (0..2)
-        .flat_map(|subject| plates(asked, subject).into_iter().map(move |told| (subject, told)))
-        .flat_map(|(subject, (plate, nodes))| nodes.into_iter().map(move |node| (subject, plate.clone(), node)))
-        .collect();
-    let expected: Truth = truth
-        .iter()
-        .filter(|(_, _, node)| answered.contains(node))
-        .cloned()
-        .collect();
-    if !told.is_subset(truth) || !expected.is_subset(&told) {
-        return Err(format!("G2: told {told:?}, true is {expected:?}"));
-    }
-    let everybody = answered == wanted && asked.merged.gaps.is_empty();
-    if asked.merged.complete != everybody {
-        return Err(format!(
-            "G1: complete is {}, answered {answered:?}",
-            asked.merged.complete
-        ));
-    }
-    Ok(())
-}
-
-fn in_lineage(asker: u32, target: u32) -> bool {
-    let above = |mut node: u32, top: u32| loop {
-        if node == top {
-            return true;
-        }
-        if node == 420_000 {
-            return false;
-        }
-        node = superior(node);
-    };
-    above(asker, target) || above(target, asker)
-}
-
-/// Waits until nothing is asked again any more.
-async fn settle(federation: &Federation, questions: &[Question], began: Instant) -> Result<(), String> {
-    let askers: BTreeSet<_> = questions.iter().map(|question| question.asker).collect();
-    loop {
-        let mut waiting = 0;
-        for asker in &askers {
-            waiting += federation
-                .node(*asker)
-                .queue_length()
-                .await
-                .map_err(|error| error.to_string())?;
-        }
-        if waiting == 0 {
-            return Ok(());
-        }
-        if began.elapsed() > CALM {
-            return Err(format!("after {CALM:?} there are still {waiting} questions that wait"));
-        }
-        sleep(Duration::from_secs(10)).await;
-    }
-}
-
-/// Everything is known, and each node answered once, in its own log and in the asker's.
-async fn in_the_end(
-    federation: &Federation,
-    question: &Question,
-    id: StatementId,
-    truth: &Truth,
-    codes: &[u32],
-) -> Result<(), String> {
-    let asker = federation.node(question.asker);
-    let asked = asker.known_now(id).await.map_err(|error| error.to_string())?;
-    holds(question, &asked, truth, codes)?;
-    if !asked.merged.complete {
-        let ends = asked.merged.outcomes.iter();
-        let missing: Vec<_> = ends.filter(|(_, end)| end.outcome != Outcome::Answered).collect();
-        return Err(format!(
-            "a late answer never arrived: {missing:?}, gaps {:?}",
-            asked.merged.gaps
-        ));
-    }
-    let (_, known) = asker.known(id).await.map_err(|error| error.to_string())?;
-    let leaves = known.leaves();
-    for target in asked.merged.outcomes.keys() {
-        let said = answers(federation, *target, asker.store().origin(), id).await?;
-        let mut of: BTreeMap<u32, usize> = BTreeMap::new();
-        for (subject, leaf) in &said {
-            *of.entry(*subject).or_default() += 1;
-            if !leaves.contains(leaf) {
-                return Err(format!("G4: an answer of {target} that the asker's log does not name"));
-            }
-        }
-        if of != BTreeMap::from([(0, 1), (1, 1)]) {
-            return Err(format!("G5: {target} disclosed {of:?}"));
+        for question in self.questions.values_mut().filter(|question| question.asker == node) {
+            // Whoever asked is told nothing more.
+            question.over |= !question.task.is_finished();
+            question.task.abort();
         }
     }
-    Ok(())
-}
 
-/// What a node's log says that it answered.
-async fn answers(
-    federation: &Federation,
-    node: DivisionCode,
-    origin: &sanku_federation_protocol::names::Origin,
-    id: StatementId,
-) -> Result<Vec<(u32, Hash)>, String> {
-    let store = federation.node(node.number()).store();
-    let said = store.said(origin, id).await.map_err(|error| error.to_string())?;
-    let statements = said.iter().flat_map(|run| &run.statements);
-    Ok(statements
-        .filter_map(|statement| match &statement.entry.said {
-            Said::Answer(answer) => Some((answer.subject, statement.leaf)),
-            _ => None,
+    fn ask(&self, asker: u32, scope: &'static str, budget: u64) -> Result<Question, String> {
+        let mut case = self.federation.case();
+        case["scope"] = scope.into();
+        case["budget_ms"] = budget.into();
+        let case = Case::parse(case.to_string().as_bytes()).map_err(|error| format!("{error:?}"))?;
+        let mandate = case.mandate.id;
+        let node = Arc::clone(self.federation.node(asker));
+        let id = Arc::new(Mutex::new(None));
+        let (known, began) = (Arc::clone(&id), self.began);
+        let task = tokio::spawn(async move {
+            let start = Instant::now();
+            let progress = move |step| {
+                if let Progress::Asked(id, _) = step {
+                    *held(&known) = Some(id);
+                }
+            };
+            let asked = node.ask(case, progress).await.map_err(|error| error.to_string());
+            (start.elapsed(), began.elapsed(), asked)
+        });
+        Ok(Question {
+            asker,
+            scope,
+            budget: Duration::from_millis(budget),
+            mandate,
+            began: self.began.elapsed(),
+            id,
+            task,
+            over: false,
+            at_once: false,
         })
-        .collect())
+    }
+
+    /// Takes in the questions that came to an end, and checks what was promised of them.
+    async fn judge_ended(&mut self) -> Result<(), String> {
+        for (number, question) in &mut self.questions {
+            // Where the asker's own database is slow or fails nothing can be said in time: it ends, and later it is complete.
+            let now = self.began.elapsed();
+            let troubled = self.air.was_troubled(code(question.asker), question.began, now);
+            let limit = question.budget + Duration::from_secs(1);
+            if question.over {
+                continue;
+            }
+            if !question.task.is_finished() {
+                if !troubled && now > question.began + limit {
+                    return Err(format!("G6: question {number} of {} does not end", question.asker));
+                }
+                continue;
+            }
+            question.over = true;
+            let ended = (&mut question.task).await;
+            let (took, at, asked) = ended.map_err(|error| format!("question {number}: {error}"))?;
+            if took > limit && !troubled {
+                return Err(format!("G6: question {number} took {took:?} of {:?}", question.budget));
+            }
+            let asked = match asked {
+                Ok(asked) => asked,
+                Err(why) if troubled => {
+                    self.trace
+                        .push(format!("{} question {number} fails: {why}", at.as_millis()));
+                    continue;
+                }
+                Err(why) => return Err(format!("question {number} of {} failed: {why}", question.asker)),
+            };
+            let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
+            for end in asked.merged.outcomes.values() {
+                *ends.entry(end.outcome.as_str()).or_default() += 1;
+            }
+            let held = self.known.holds(question.asker, question.scope, &asked);
+            held.map_err(|why| format!("question {number}: {why}"))?;
+            stands_in_both(self.air.ledger(), question.asker, &asked).await?;
+            self.trace
+                .push(format!("{} question {number} after {took:?}: {ends:?}", at.as_millis()));
+            question.at_once = asked.merged.complete;
+        }
+        Ok(())
+    }
+
+    /// What holds at every instant.
+    async fn check(&mut self) -> Result<(), String> {
+        self.judge_ended().await?;
+        self.air.ledger().holds()?;
+        for asker in self.askers() {
+            let store = self.air.ledger().store(code(asker))?;
+            let waiting = store.waiting().await.map_err(|error| error.to_string())?.unwrap_or(0);
+            let most = self
+                .questions
+                .values()
+                .filter(|question| question.asker == asker)
+                .count()
+                * 2;
+            if waiting > most as u64 {
+                return Err(format!("G6: {waiting} wait at {asker}, which asked {most} at most"));
+            }
+        }
+        Ok(())
+    }
+
+    fn askers(&self) -> BTreeSet<u32> {
+        self.questions.values().map(|question| question.asker).collect()
+    }
+
+    /// Faults are over: waits until nothing is asked again any more and every log is witnessed.
+    async fn calm(&mut self, storm: Duration) -> Result<(), String> {
+        for node in std::mem::take(&mut self.down) {
+            self.federation.restart(node).await.map_err(|error| error.to_string())?;
+            self.works(node);
+        }
+        loop {
+            self.check().await?;
+            let mut waiting = 0;
+            for asker in self.askers() {
+                let store = self.air.ledger().store(code(asker))?;
+                waiting += store.waiting().await.map_err(|error| error.to_string())?.unwrap_or(0);
+            }
+            let open = self.questions.values().filter(|question| !question.over).count();
+            if waiting == 0 && open == 0 && self.unwitnessed().await?.is_empty() {
+                return Ok(());
+            }
+            if self.began.elapsed() > storm + CALM {
+                let unwitnessed = self.unwitnessed().await?;
+                self.says_what_is_missing().await;
+                return Err(format!(
+                    "{CALM:?} after the last fault {waiting} questions wait, {open} have not ended, {unwitnessed:?} are unwitnessed"
+                ));
+            }
+            sleep(Duration::from_secs(10)).await;
+        }
+    }
+
+    /// For whoever reads a failure: the outcomes that still stand in the way.
+    async fn says_what_is_missing(&mut self) {
+        for (number, question) in &self.questions {
+            let Some(id) = *held(&question.id) else { continue };
+            let known = self.federation.node(question.asker).known_now(id).await;
+            let missing: Vec<_> = known.map_or_else(
+                |error| vec![error.to_string()],
+                |known| {
+                    let ends = known.merged.outcomes.iter();
+                    let open = ends.filter(|(_, end)| end.outcome.as_str() != "answered");
+                    open.map(|(node, end)| format!("{node} {} {}", end.outcome, end.detail))
+                        .collect()
+                },
+            );
+            self.trace
+                .push(format!("question {number} of {} waits for {missing:?}", question.asker));
+        }
+    }
+
+    async fn unwitnessed(&self) -> Result<Vec<u32>, String> {
+        let mut nodes = Vec::new();
+        for node in &self.known.codes {
+            let store = self.air.ledger().store(code(*node))?;
+            let since = store.unwitnessed_since().await.map_err(|error| error.to_string())?;
+            nodes.extend(since.map(|_| *node));
+        }
+        Ok(nodes)
+    }
+
+    /// Whatever stands in a log was brought to its end. Says how many questions and withdrawals do.
+    async fn in_the_end(&mut self) -> Result<(usize, usize), String> {
+        let (ledger, federation) = (self.air.ledger(), &self.federation);
+        for (node, subject, plate) in &self.imports {
+            let owner = [&HEAD, &CHILD][*subject as usize];
+            match federation.import(*node, owner, plate).await {
+                Ok(_) | Err(StoreError::AlreadyImported { .. }) => {}
+                Err(error) => return Err(format!("an import at {node}: {error}")),
+            }
+        }
+        let logs = Logs::read(ledger, &self.known.codes).await?;
+        for (node, subject, plate) in &self.imports {
+            let owner = [&HEAD, &CHILD][*subject as usize];
+            logs.imports_once(*node, federation.import_object(*node, owner, plate))?;
+        }
+        let (mut questions, mut withdrawals) = (0, 0);
+        for asker in self.askers() {
+            let asked = logs.asked_by(code(asker));
+            let acknowledged = self.questions.values().filter(|question| question.asker == asker);
+            for id in acknowledged.filter_map(|question| *held(&question.id)) {
+                if !asked.iter().any(|(logged, ..)| *logged == id) {
+                    return Err(format!("G3: {asker} was told of a question that its log does not hold"));
+                }
+            }
+            let node = federation.node(asker);
+            withdrawals += asked.iter().filter(|(.., withdrawal)| *withdrawal).count();
+            for (id, leaf, mandate, _) in asked.iter().filter(|(.., withdrawal)| !withdrawal) {
+                questions += 1;
+                let end = node.known_now(*id).await.map_err(|error| error.to_string())?;
+                let of_it = self.questions.values().find(|question| question.mandate == *mandate);
+                let scope = of_it.map_or("federation", |question| question.scope);
+                let named = |why| format!("question {id} of {asker}: {why}");
+                self.known.holds(asker, scope, &end).map_err(named)?;
+                let mut told = asked
+                    .iter()
+                    .filter(|(_, _, of, withdrawal)| *withdrawal && of == mandate);
+                if let Some((_, withdrawal, ..)) = told.next() {
+                    let targets = end.merged.outcomes.keys().copied();
+                    logs.withdrawn(targets, *leaf, *withdrawal, code(asker))
+                        .map_err(named)?;
+                } else {
+                    complete(ledger, node, &end).await.map_err(named)?;
+                }
+                self.trace.push(format!("{asker} ends"));
+            }
+        }
+        ledger.holds()?;
+        ledger.holds_in_the_end().await?;
+        Ok((questions, withdrawals))
+    }
+}
+
+/// The node's own loop; or, for hours in which little happens, one that looks when something is due.
+async fn keep_asking(node: Arc<Node>, patient: bool) {
+    if !patient {
+        return node.keep_asking().await;
+    }
+    loop {
+        let due = node.store().next_due().await.ok().flatten();
+        let wait = due.map_or(Duration::MAX, |due| due.since(node.now()));
+        sleep(wait.clamp(Duration::from_millis(50), Duration::from_secs(20))).await;
+        let _ = node.ask_due().await;
+    }
+}
+
+async fn be_witnessed(node: Arc<Node>) {
+    let mut sizes = BTreeMap::new();
+    loop {
+        sleep(WITNESS_EACH).await;
+        let _ = node.witness_round(&mut sizes).await;
+    }
+}
+
+async fn compare_clocks(node: Arc<Node>) {
+    node.ask_what_was_seen().await;
+    loop {
+        sleep(CLOCKS_EACH).await;
+        node.compare_clocks().await;
+    }
+}
+
+async fn ask_for_notes(node: Arc<Node>) {
+    for neighbour in node.neighbours() {
+        node.pull_notes(neighbour).await;
+    }
 }

@@ -1,0 +1,298 @@
+//! F25, F26 and several processes of one node, on a real PostgreSQL.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::rig::{CODES, Rig, json_of, listener, outcome, sanku};
+use crate::{answers, event, put, status, until};
+
+/// A throwaway PostgreSQL on a port of the loopback.
+struct Cluster {
+    place: tempfile::TempDir,
+    programs: PathBuf,
+    port: u16,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let mut installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        let programs = installed.find_map(|entry| {
+            let bin = entry.path().join("bin");
+            bin.join("initdb").exists().then_some(bin)
+        });
+        let programs = programs.expect("install Debian's postgresql");
+        let place = tempfile::tempdir().unwrap();
+        if root() {
+            crate::system(&["chown", "postgres", &place.path().display().to_string()]);
+        }
+        let port = listener().local_addr().unwrap().port();
+        let cluster = Self { place, programs, port };
+        cluster.run(
+            "initdb",
+            &[
+                "-D",
+                &cluster.data(),
+                "-U",
+                "test",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--locale=C.UTF-8",
+            ],
+        );
+        cluster.begin();
+        cluster
+    }
+
+    fn data(&self) -> String {
+        self.place.path().join("data").display().to_string()
+    }
+
+    fn begin(&self) {
+        let log = self.place.path().join("log").display().to_string();
+        let options = format!(
+            "-k {} -p {} -c listen_addresses=127.0.0.1",
+            self.place.path().display(),
+            self.port
+        );
+        self.run(
+            "pg_ctl",
+            &["-D", &self.data(), "-w", "-s", "-l", &log, "-o", &options, "start"],
+        );
+    }
+
+    fn end(&self) {
+        self.run("pg_ctl", &["-D", &self.data(), "-m", "immediate", "-s", "stop"]);
+    }
+
+    fn url(&self) -> String {
+        format!("postgres://test@127.0.0.1:{}/postgres?sslmode=disable", self.port)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let program = self.programs.join(program);
+        let mut command = if root() {
+            let mut command = Command::new("runuser");
+            command.args(["-u", "postgres", "--"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        command.current_dir("/tmp").stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    /// PostgreSQL does not run as root.
+    fn run(&self, program: &str, arguments: &[&str]) {
+        assert!(
+            self.command(program).args(arguments).status().unwrap().success(),
+            "{program}"
+        );
+    }
+
+    /// A client that takes a lock and keeps it until it is dropped.
+    fn lock(&self, statement: &str) -> Child {
+        let mut client = self
+            .command("psql")
+            .arg(self.url())
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let words = format!("BEGIN; {statement};\n");
+        client.stdin.as_mut().unwrap().write_all(words.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(700));
+        client
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = self
+            .command("pg_ctl")
+            .args(["-D", &self.data(), "-m", "immediate", "-s", "stop"])
+            .status();
+    }
+}
+
+fn root() -> bool {
+    Command::new("id").arg("-u").output().unwrap().stdout == b"0\n"
+}
+
+/// The rig with one node's database behind a server.
+fn on_postgres(cluster: &Cluster, code: u32) -> Rig {
+    let mut rig = Rig::found();
+    rig.configure(code, "sqlite:node.db", &cluster.url());
+    for code in CODES {
+        rig.fill(code);
+        rig.serve(code);
+    }
+    rig
+}
+
+#[test]
+fn f25_a_database_server_that_dies_is_said_and_its_return_is_enough() {
+    let cluster = Cluster::start();
+    let rig = on_postgres(&cluster, 421_003);
+    let ask = |rig: &Rig| rig.ask(&rig.case("case.json", |_| {}));
+    assert_eq!(outcome(&ask(&rig).1, 421_003), "answered");
+    for _ in 0..2 {
+        cluster.end();
+        until("noticing", Duration::from_secs(10), || {
+            status(&rig, 421_003)["state"] == "database"
+        });
+        let began = Instant::now();
+        let (code, result) = ask(&rig);
+        assert_eq!(code, 3);
+        assert_ne!(outcome(&result, 421_003), "answered", "{result:#}");
+        assert!(began.elapsed() < Duration::from_secs(4), "the budget holds");
+        cluster.begin();
+        let back = until("returning", Duration::from_secs(30), || {
+            status(&rig, 421_003)["state"] == "working"
+        });
+        println!("F25: working {back:?} after the server started");
+        let id = result["query"].as_str().unwrap().to_owned();
+        let again = json_of(&rig.node(421_002, &["query", "--again", &id, "--json"]));
+        assert_eq!(again["complete"], true, "{again:#}");
+        assert_eq!(answers(&rig, &id).len(), 4);
+        rig.entries(421_003);
+    }
+}
+
+#[test]
+fn f26_a_locked_log_makes_an_answer_late_and_nothing_piles_up() {
+    let cluster = Cluster::start();
+    let rig = on_postgres(&cluster, 421_003);
+    let mut client = cluster.lock("SELECT * FROM head FOR UPDATE");
+    let began = Instant::now();
+    let (code, result) = rig.ask(&rig.case("case.json", |_| {}));
+    assert_eq!((code, outcome(&result, 421_003).as_str()), (3, "late"), "{result:#}");
+    assert!(began.elapsed() < Duration::from_secs(4));
+    assert_eq!(status(&rig, 421_003)["state"], "working", "reading goes on");
+    until("letting go of what nobody waits for", Duration::from_secs(25), || {
+        status(&rig, 421_003)["process"]["in_hand"] == 0
+    });
+    client.kill().unwrap();
+    client.wait().unwrap();
+    let id = result["query"].as_str().unwrap().to_owned();
+    until("answering", Duration::from_secs(30), || {
+        json_of(&rig.node(421_002, &["query", "--again", &id, "--json"]))["complete"] == true
+    });
+    assert_eq!(answers(&rig, &id).len(), 4);
+}
+
+/// Connections to one address go by turns to whoever still takes them.
+fn balance(front: TcpListener, behind: [String; 2]) {
+    std::thread::spawn(move || {
+        for (turn, client) in front.incoming().flatten().enumerate() {
+            let order = [&behind[turn % 2], &behind[(turn + 1) % 2]];
+            let Some(server) = order.into_iter().find_map(|address| TcpStream::connect(address).ok()) else {
+                continue;
+            };
+            for (mut from, mut to) in [
+                (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                (server, client),
+            ] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Both);
+                    let _ = from.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn two_processes_of_one_node_keep_one_log_and_the_death_of_one_loses_nothing() {
+    let cluster = Cluster::start();
+    let mut rig = Rig::bare();
+    let mut ports = Vec::new();
+    for code in CODES {
+        let (front, one, other) = (listener(), listener(), listener());
+        let endpoint = front.local_addr().unwrap().to_string();
+        let reals = [&one, &other].map(|port| port.local_addr().unwrap().to_string());
+        rig.add(code, &[&endpoint]);
+        rig.configure(code, &endpoint, &reals[0]);
+        drop((one, other));
+        ports.push(reals.clone());
+        balance(front, reals);
+    }
+    rig.configure(421_002, "sqlite:node.db", &cluster.url());
+    // The same folder, another port and another socket.
+    let folder = rig.folder(421_002);
+    let text = std::fs::read_to_string(folder.join("node.toml")).unwrap();
+    let text = text
+        .replace(&ports[2][0], &ports[2][1])
+        .replace("run/node.sock", "second/node.sock");
+    let text = if text.contains("second/") {
+        text
+    } else {
+        text.replace("[listen]\n", "[listen]\nsocket = \"second/node.sock\"\n")
+    };
+    std::fs::write(folder.join("second.toml"), text).unwrap();
+    for code in CODES {
+        rig.fill(code);
+        rig.serve(code);
+    }
+    let log = std::fs::File::create(folder.join("second.log")).unwrap();
+    let second = sanku()
+        .arg("--config")
+        .arg(folder.join("second.toml"))
+        .args(["serve", "--until-stdin-closes"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let second = Arc::new(Mutex::new(second));
+    let sockets = [folder.join("run/node.sock"), folder.join("second/node.sock")];
+    until("the second process", Duration::from_secs(20), || sockets[1].exists());
+
+    // Ten people at each process; half-way the second one is killed.
+    let case = std::fs::read_to_string(rig.case("case.json", |case| case["budget_ms"] = 8_000.into())).unwrap();
+    let done = AtomicU64::new(0);
+    let outcomes = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for socket in &sockets {
+            for _ in 0..10 {
+                let (case, done, outcomes) = (&case, &done, &outcomes);
+                scope.spawn(move || {
+                    for _ in 0..2 {
+                        let lines = put(socket, case);
+                        outcomes.lock().unwrap().push(lines);
+                        done.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        }
+        until("half of the questions", Duration::from_secs(120), || {
+            done.load(Ordering::SeqCst) >= 14
+        });
+        let mut second = second.lock().unwrap();
+        second.kill().unwrap();
+        second.wait().unwrap();
+    });
+    let outcomes = outcomes.into_inner().unwrap();
+    let asked: Vec<_> = outcomes
+        .iter()
+        .filter_map(|lines| event(lines, "asked"))
+        .map(|line| line["query"].as_str().unwrap().to_owned())
+        .collect();
+    let results = outcomes.iter().filter(|lines| event(lines, "result").is_some()).count();
+    println!("two processes: {} questions asked, {results} results told", asked.len());
+    assert!(results >= 20 && asked.len() >= results);
+    // One log, whole; whatever was acknowledged is there, comes to its end, and was answered once by each node.
+    rig.entries(421_002);
+    for id in &asked {
+        until("an orphan's lease to run out", Duration::from_secs(90), || {
+            json_of(&rig.node(421_002, &["query", "--again", id, "--json"]))["complete"] == true
+        });
+        assert_eq!(answers(&rig, id).len(), 4, "{id}");
+    }
+}
