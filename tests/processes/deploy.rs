@@ -52,7 +52,9 @@ fn each_alert_fires_when_its_test_says_and_is_quiet_before() {
             "{alert} has no case in which it is quiet, or none in which it fires"
         );
     }
-    let Some(promtool) = tool("promtool", "prometheus") else { return };
+    let Some(promtool) = tool("promtool", "prometheus") else {
+        return;
+    };
     let run = |words: &[&str]| {
         let mut command = Command::new(&promtool);
         content(&command.current_dir(deploy("prometheus")).args(words).output().unwrap())
@@ -82,19 +84,32 @@ fn each_query_of_the_dashboard_is_one_and_no_panel_hides_another() {
         for target in targets {
             let query = target["expr"].as_str().unwrap().replace("$node", ".*");
             let query = serde_json::to_string(&query).unwrap();
-            rules += &format!("  - record: panel_{place}_{}\n    expr: {query}\n", target["refId"].as_str().unwrap());
+            rules += &format!(
+                "  - record: panel_{place}_{}\n    expr: {query}\n",
+                target["refId"].as_str().unwrap()
+            );
         }
     }
-    let Some(promtool) = tool("promtool", "prometheus") else { return };
+    let Some(promtool) = tool("promtool", "prometheus") else {
+        return;
+    };
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("queries.yml");
     std::fs::write(&file, &rules).unwrap();
-    content(&Command::new(promtool).args(["check", "rules"]).arg(&file).output().unwrap());
+    content(
+        &Command::new(promtool)
+            .args(["check", "rules"])
+            .arg(&file)
+            .output()
+            .unwrap(),
+    );
 }
 
 /// What a node exports is what Prometheus's own linter calls well formed.
 pub(crate) fn judge_metrics(metrics: &str) {
-    let Some(promtool) = tool("promtool", "prometheus") else { return };
+    let Some(promtool) = tool("promtool", "prometheus") else {
+        return;
+    };
     let mut child = Command::new(promtool)
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -108,7 +123,9 @@ pub(crate) fn judge_metrics(metrics: &str) {
 
 #[test]
 fn systemd_takes_the_unit_and_finds_it_hardened() {
-    let Some(analyse) = tool("systemd-analyze", "systemd") else { return };
+    let Some(analyse) = tool("systemd-analyze", "systemd") else {
+        return;
+    };
     let place = tempfile::tempdir().unwrap();
     let unit = place.path().join("sanku.service");
     let text = std::fs::read_to_string(deploy("systemd/sanku.service")).unwrap();
@@ -124,6 +141,8 @@ fn systemd_takes_the_unit_and_finds_it_hardened() {
     // 1.4 of 10 was found; 1.5 leaves room for another version's counting, and for no directive less.
     let hardened = ["security", "--offline=yes", "--threshold=15", "--no-pager"];
     content(&judge(&here, &hardened));
-    let softened = here.replace("SystemCallFilter=", "#").replace("PrivateDevices=yes\n", "");
+    let softened = here
+        .replace("SystemCallFilter=", "#")
+        .replace("PrivateDevices=yes\n", "");
     assert!(!judge(&softened, &hardened).status.success());
 }
