@@ -7,6 +7,7 @@ use sanku_tlog::{Hash, leaf_hash};
 use sanku_values::{DivisionCode, Time};
 use serde::{Deserialize, Serialize};
 
+use crate::acts::Public;
 use crate::json::{self, NotALine, rises};
 use crate::names::{Origin, Priority, Pseudonym, Rule, ScopeLabel, StatementId, Word};
 
@@ -43,7 +44,9 @@ impl<'de> Deserialize<'de> for One {
 }
 
 /// An optional key that stands there has a value: `null` is refused.
-fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -136,6 +139,8 @@ entries! {
         object: Pseudonym,
         #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
         to: Option<DivisionCode>,
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+        public: Option<Box<Public>>,
     }
 }
 
@@ -178,6 +183,7 @@ impl Entry {
             Said::Query(query) if !(1..=250).contains(&query.subjects) => Some("subjects are 1 to 250"),
             Said::Query(query) => codes(query.scope, &query.targets),
             Said::Withdrawal(withdrawal) => codes(withdrawal.scope, &withdrawal.targets),
+            Said::Act(act) => act.judge(&self.log),
             _ => None,
         }
     }
