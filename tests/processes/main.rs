@@ -12,6 +12,7 @@ mod addresses;
 mod batch;
 mod byzantine;
 mod command_line;
+mod deploy;
 mod fifth_node;
 mod hostile;
 mod hostile_peers;

@@ -14,6 +14,7 @@ mod budgets;
 pub mod case;
 pub mod clock;
 mod conduct;
+mod fair;
 mod follow;
 pub mod links;
 mod log_files;
@@ -26,12 +27,14 @@ mod question;
 mod queue;
 mod recovery;
 mod result;
+mod say;
 mod search;
 mod slots;
 mod spreading;
 pub mod standing;
 pub mod trace;
-mod turns;
+
+mod turn;
 mod withdraw;
 mod witness;
 

@@ -21,11 +21,11 @@ use tokio::time::Instant;
 use crate::accept::{Accepted, Asking};
 use crate::authorise::stops;
 use crate::breaker::Verdict;
+use crate::fair;
 use crate::network::{AskFailure, Hop, Network, Reply};
 use crate::pace::Pace;
 use crate::peers::Peers;
 use crate::slots::Slots;
-use crate::turns;
 
 /// The longest pause before a retry.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
@@ -421,7 +421,7 @@ impl Reading<'_> {
         }
         for statement in std::mem::take(&mut run.statements) {
             run.statements.push(statement.opened(sealing)?);
-            turns::give(run.statements.len()).await;
+            fair::pause(run.statements.len()).await;
         }
         let on_way = self.asked.tree.nodes().collect();
         let mut parts = Vec::new();
@@ -435,7 +435,7 @@ impl Reading<'_> {
                     .map_err(|_| RunError::BadProof("it does not answer what was asked"))?;
             }
             parts.push(part);
-            turns::give(parts.len()).await;
+            fair::pause(parts.len()).await;
         }
         Ok(parts)
     }

@@ -10,25 +10,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sanku_federation_protocol::body::{AccountBody, Body, RefusalBody, Salt, Subject};
-use sanku_federation_protocol::entry::{Draft, RefusalEntry, Said};
-use sanku_federation_protocol::names::{Outcome, Rule, StatementId};
+use sanku_federation_protocol::names::{Outcome, Rule};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
-use sanku_federation_protocol::statement::{LONGEST_RUN, VerifiedRun};
+use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_federation_protocol::stream::{HEARTBEAT, write_problem, write_run};
 use sanku_federation_protocol::trace::Trace;
 use sanku_federation_protocol::trust::Trust;
-use sanku_store::{Effect, Part, StoreError, Urgency, key_name};
 use sanku_values::DivisionCode;
-use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::accept::{self, Accepted, Asking, Question};
-use crate::authorise::{Circumstances, Leave, authorise, words};
+use crate::authorise::{Circumstances, Leave, authorise};
 use crate::network::{Hop, Network};
-use crate::once::{Seat, answered, discloses, only_accounts, refused};
+use crate::once::{Seat, discloses, only_accounts};
+use crate::say::Listener;
 use crate::slots::Slots;
-use crate::{Caller, Exchange, ExchangeError, account, neighbours, search, turns};
+use crate::turn::{self, Turn};
+use crate::{Caller, Exchange, ExchangeError, account, neighbours};
 
 /// The most codes that a request names as still missing.
 const ONLY_AT_MOST: usize = 1_000;
@@ -181,21 +180,25 @@ impl<N: Network> Exchange<N> {
             None => asked.targets.clone(),
         };
         let onward = neighbours::onward(here, asked, &wanted);
-        let mut guards = Vec::new();
-        let mut turns = Vec::new();
         let leaves = self.leave(asked).await?;
-        for ((question, seat), leave) in asked.questions.iter().zip(seats).zip(leaves) {
+        let turn = |((question, seat), leave)| {
+            let (question, seat): (&Arc<Question>, Seat) = (question, seat);
             let stopped = matches!(leave, Leave::Stop(_));
-            turns.push(Turn {
+            let alone = stopped || onward.is_empty();
+            Turn {
                 question,
                 before: account::last(&seat.said),
-                alone: stopped || onward.is_empty(),
+                alone,
                 wanted: stopped || wanted.contains(&here),
+                // The person at this node is told of everything at the end; a neighbour has it at once.
+                at_the_end: !alone && *caller == Caller::Socket,
                 said: seat.said,
+                guard: Some(seat.guard),
                 leave,
-            });
-            guards.push(seat.guard);
-        }
+                drafts: Vec::new(),
+            }
+        };
+        let mut turns: Vec<_> = asked.questions.iter().zip(seats).zip(leaves).map(turn).collect();
         if let [turn] = turns.as_slice()
             && matches!(turn.question.asking, Asking::Withdrawal(_))
             && turn.said.is_empty()
@@ -218,10 +221,10 @@ impl<N: Network> Exchange<N> {
             runs: &runs,
         };
         let elsewhere = self.ask_neighbours(&stretches, hop, began, onward, &runs);
-        let local = self.say_here(&to, &mut turns, guards, hop, began);
+        let local = self.say_here(&to, &mut turns, hop, began);
         let (heard, local) = tokio::join!(elsewhere, local);
         local?;
-        self.account_for(&to, &turns, heard, hop).await
+        self.account_for(&to, &mut turns, heard, hop).await
     }
 
     /// What this node itself says, portion by portion, so that a batch of any size is held in bounded memory: answers, refusals,
@@ -230,21 +233,33 @@ impl<N: Network> Exchange<N> {
         &self,
         to: &Listener<'_>,
         turns: &mut [Turn<'_>],
-        guards: Vec<OwnedMutexGuard<()>>,
         hop: &Hop,
         began: Instant,
     ) -> Result<(), ExchangeError> {
-        let mut guards = guards.into_iter();
         let mut rest = turns;
         while !rest.is_empty() {
-            let (portion, others) = rest.split_at_mut(portion(rest));
+            let count = turn::portion(rest, |turn| turn.question.subjects() + 1);
+            let (portion, others) = rest.split_at_mut(count);
             rest = others;
-            let (said_now, at_last) = self.say_portion(to.asked, portion, hop, began).await?;
-            // Whoever repeats the question now finds what was said.
-            drop(guards.by_ref().take(portion.len()).collect::<Vec<_>>());
-            for (turn, last) in portion.iter().zip(&at_last) {
+            self.draft(to.asked, portion, began + hop.budget).await?;
+            let account = |_, turn: &Turn<'_>| turn.account_alone(hop, self.clock.now());
+            let said_now = self
+                .say_turns(to.asked, portion, |turn| turn.at_the_end, account)
+                .await?;
+            for turn in portion.iter_mut().filter(|turn| !turn.at_the_end) {
+                // Whoever repeats the question now finds what was said.
+                (turn.drafts, turn.guard) = (Vec::new(), None);
+            }
+            // Where the account stands as it was said before, the run that holds it comes last.
+            let spoken = said_now.iter().flat_map(|run| &run.statements);
+            let spoken: BTreeSet<_> = spoken.filter_map(|statement| statement.entry.said.re()).collect();
+            let last = |turn: &Turn<'_>| {
+                let stands = turn.alone && !spoken.contains(&turn.question.leaf);
+                account::place(&turn.said).filter(|_| stands)
+            };
+            for turn in portion.iter() {
                 for (place, run) in turn.said.iter().enumerate() {
-                    if Some(place) != *last && !only_accounts(run) && (!turn.withdrawn() || !discloses(run)) {
+                    if Some(place) != last(turn) && !only_accounts(run) && (!turn.withdrawn() || !discloses(run)) {
                         self.hand_over(to, run).await?;
                     }
                 }
@@ -252,8 +267,8 @@ impl<N: Network> Exchange<N> {
             for run in &said_now {
                 self.hand_over(to, run).await?;
             }
-            for (turn, last) in portion.iter().zip(at_last) {
-                if let Some(place) = last {
+            for turn in portion.iter() {
+                if let Some(place) = last(turn) {
                     self.hand_over(to, &turn.said[place]).await?;
                 }
             }
@@ -261,77 +276,11 @@ impl<N: Network> Exchange<N> {
         Ok(())
     }
 
-    /// Logs what this node says about one run's worth of questions. Beside it: of each question the run of an account that
-    /// stands as it was said before, which is handed over at last.
-    async fn say_portion(
-        &self,
-        asked: &Accepted,
-        portion: &mut [Turn<'_>],
-        hop: &Hop,
-        began: Instant,
-    ) -> Result<(Vec<VerifiedRun>, Vec<Option<usize>>), ExchangeError> {
-        let mut drafts = self.drafts(asked, portion, began + hop.budget).await?;
-        loop {
-            let (mut parts, mut at_last) = (Vec::new(), Vec::new());
-            for (turn, drafts) in portion.iter().zip(&drafts) {
-                let mut drafts = drafts.clone();
-                let mut last = account::place(&turn.said).filter(|_| turn.alone);
-                if turn.alone {
-                    // Nobody was asked: the account stands in the run of the answers.
-                    let body = account::due(turn.before.as_ref(), Vec::new(), Vec::new(), |_, _| false, hop)?;
-                    let stands = turn.before.as_ref().is_some_and(|before| account::same(before, &body));
-                    let sendable = last.is_some_and(|place| !turn.withdrawn() || !discloses(&turn.said[place]));
-                    if !drafts.is_empty() || !stands || !sendable {
-                        drafts.push(account::draft(turn.question.leaf, &body, self.clock.now())?);
-                        last = None;
-                    }
-                }
-                at_last.push(last);
-                if !drafts.is_empty() {
-                    parts.push(self.part(asked, turn.question, drafts, Vec::new()));
-                }
-            }
-            match self.say(asked, parts).await {
-                // A withdrawal came while we searched: what was found is not said.
-                Err(ExchangeError::Store(StoreError::Withdrawn)) => {
-                    self.withdraw_from(asked, portion, &mut drafts).await?
-                }
-                said => return Ok((said?, at_last)),
-            }
-        }
-    }
-
-    /// Answers under mandates that are withdrawn by now become refusals.
-    ///
-    /// # Errors
-    /// `Withdrawn` if there are none, so that nobody tries the same again without end.
-    async fn withdraw_from(
-        &self,
-        asked: &Accepted,
-        portion: &mut [Turn<'_>],
-        drafts: &mut [Vec<Draft>],
-    ) -> Result<(), ExchangeError> {
-        let withdrawn = self.withdrawn(asked).await?;
-        let mut found = false;
-        for (turn, drafts) in portion.iter_mut().zip(drafts) {
-            if turn.mandate().is_some_and(|mandate| withdrawn.contains(&mandate)) && !turn.withdrawn() {
-                turn.leave = Leave::Stop(Rule::MandateWithdrawn);
-                *drafts = self.refusal(asked, turn, Rule::MandateWithdrawn)?;
-                found = true;
-            }
-        }
-        if found {
-            Ok(())
-        } else {
-            Err(StoreError::Withdrawn.into())
-        }
-    }
-
     /// Accounts of the questions for which neighbours were asked: in runs of many questions, each always last about its question.
     async fn account_for(
         &self,
         to: &Listener<'_>,
-        turns: &[Turn<'_>],
+        turns: &mut [Turn<'_>],
         heard: Vec<(usize, neighbours::Heard)>,
         hop: &Hop,
     ) -> Result<(), ExchangeError> {
@@ -350,28 +299,34 @@ impl<N: Network> Exchange<N> {
                 .next_hop(here, node)
                 .is_some_and(|hop| neighbours.contains(&hop))
         };
-        let mut parts = Vec::new();
-        for ((turn, observed), rejected) in turns
-            .iter()
-            .zip(observed)
-            .zip(rejected)
-            .filter(|((turn, _), _)| !turn.alone)
-        {
+        let mut due = Vec::new();
+        for ((turn, observed), rejected) in turns.iter().zip(observed).zip(rejected) {
             let before = turn.before.as_ref();
             let body = account::due(before, observed, rejected, behind, hop)?;
             let stored = account::place(&turn.said)
-                .map(|place| &turn.said[place])
-                .filter(|run| before.is_some_and(|before| account::same(before, &body)) && only_accounts(run));
-            match stored {
-                Some(run) => self.hand_over(to, run).await?,
-                None => {
-                    let draft = account::draft(turn.question.leaf, &body, self.clock.now())?;
-                    parts.push(self.part(asked, turn.question, vec![draft], Vec::new()));
+                .filter(|_| before.is_some_and(|before| account::same(before, &body)))
+                // A neighbour's response ends with the account alone; at the asker it may stand beside the answers.
+                .filter(|place| *to.caller == Caller::Socket || only_accounts(&turn.said[*place]));
+            due.push((body, stored.filter(|_| turn.drafts.is_empty())));
+        }
+        let (mut rest, mut due) = (turns, due.as_slice());
+        while !rest.is_empty() {
+            let count = turn::portion(rest, |turn| turn.drafts.len() + 1);
+            let (portion, others) = rest.split_at_mut(count);
+            let (accounts, others_due) = due.split_at(count);
+            (rest, due) = (others, others_due);
+            for (turn, (_, stored)) in portion.iter().zip(accounts) {
+                if let Some(place) = stored.filter(|_| !turn.alone) {
+                    self.hand_over(to, &turn.said[place]).await?;
                 }
             }
-        }
-        for run in self.say(asked, parts).await? {
-            self.hand_over(to, &run).await?;
+            let account = |place: usize, turn: &Turn<'_>| match &accounts[place] {
+                (_, Some(_)) => Ok(None),
+                (body, None) => account::draft(turn.question.leaf, body, self.clock.now()).map(Some),
+            };
+            for run in self.say_turns(asked, portion, |turn| turn.alone, account).await? {
+                self.hand_over(to, &run).await?;
+            }
         }
         Ok(())
     }
@@ -393,170 +348,6 @@ impl<N: Network> Exchange<N> {
             authorise(self.here(), asked.asker(), entry, body, &self.policy, known)
         };
         Ok(asked.questions.iter().map(leave).collect())
-    }
-
-    /// Those of the questions' mandates that are withdrawn now.
-    async fn withdrawn(&self, asked: &Accepted) -> Result<BTreeSet<StatementId>, ExchangeError> {
-        let mandates: Vec<_> = asked
-            .questions
-            .iter()
-            .filter_map(|question| question.mandate())
-            .collect();
-        Ok(self.store.withdrawn(asked.asker(), &mandates, self.clock.now()).await?)
-    }
-
-    /// What is to be said here now about each question: answers, a refusal, or nothing where it was said before.
-    async fn drafts(
-        &self,
-        asked: &Accepted,
-        turns: &[Turn<'_>],
-        until: Instant,
-    ) -> Result<Vec<Vec<Draft>>, ExchangeError> {
-        let to_search: Vec<_> = turns.iter().map(Turn::search).collect();
-        let now = self.clock.now();
-        let mut found = search::search(&self.store, to_search.iter().flatten(), now, until)
-            .await?
-            .into_iter();
-        let mut all = Vec::new();
-        for (turn, searched) in turns.iter().zip(&to_search) {
-            all.push(match turn.leave {
-                _ if searched.is_some() => found.next().unwrap_or_default(),
-                Leave::Refuse(rule) | Leave::Stop(rule) if turn.wanted => self.refusal(asked, turn, rule)?,
-                _ => Vec::new(),
-            });
-        }
-        Ok(all)
-    }
-
-    /// The refusal that is to be said, or nothing where it was said before.
-    fn refusal(&self, asked: &Accepted, turn: &Turn<'_>, rule: Rule) -> Result<Vec<Draft>, ExchangeError> {
-        let is_query = matches!(turn.question.asking, Asking::Query(..));
-        // What was answered for good stays answered when the question or its mandate runs out later.
-        let stays = rule != Rule::MandateWithdrawn && turn.left().is_empty();
-        if !is_query || stays || refused(&turn.said, rule) {
-            return Ok(Vec::new());
-        }
-        // A refusal counts double, whether or not the budget has as much.
-        let _ = self.charge(asked.asker(), turn.question);
-        let (zh, en) = words(rule);
-        let body = RefusalBody {
-            salt: Salt::generate()?,
-            zh: zh.to_owned(),
-            en: en.to_owned(),
-        };
-        Ok(vec![Draft {
-            id: StatementId::generate(self.clock.now()),
-            said: Said::Refusal(RefusalEntry {
-                re: turn.question.leaf,
-                rule,
-            }),
-            body: body.line()?,
-        }])
-    }
-
-    /// Logs what this node says about many questions, in runs of at most 256 statements that are written together.
-    pub(crate) async fn say(&self, asked: &Accepted, parts: Vec<Part>) -> Result<Vec<VerifiedRun>, ExchangeError> {
-        let mut calls: Vec<Vec<Part>> = Vec::new();
-        let mut statements = LONGEST_RUN;
-        for mut part in parts {
-            statements += part.drafts.len();
-            if statements > LONGEST_RUN {
-                calls.push(Vec::new());
-                statements = part.drafts.len();
-                if asked.asker() != self.here() {
-                    part.effects.push(Effect::Holds(Box::new(asked.run.clone())));
-                }
-            }
-            if let Some(call) = calls.last_mut() {
-                call.push(part);
-            }
-        }
-        let urgency = if asked.is_batch() {
-            Urgency::Batch
-        } else {
-            Urgency::Person
-        };
-        let said = calls.into_iter().map(|parts| self.store.say(parts, urgency));
-        let said = futures_util::future::try_join_all(said).await?;
-        Ok(said.into_iter().map(|committed| committed.run).collect())
-    }
-
-    /// What is said about one question, as the log takes it. A withdrawal takes effect with the first.
-    pub(crate) fn part(
-        &self,
-        asked: &Accepted,
-        question: &Question,
-        drafts: Vec<Draft>,
-        mut effects: Vec<Effect>,
-    ) -> Part {
-        effects.push(Effect::Said {
-            origin: asked.origin.clone(),
-            id: question.id,
-            leaf: Some(question.leaf),
-            expires: asked.expires,
-        });
-        if let Some(mandate) = question.mandate()
-            && drafts.iter().any(|draft| matches!(draft.said, Said::Answer(_)))
-        {
-            effects.push(Effect::Under {
-                asker: asked.asker(),
-                mandate,
-            });
-        }
-        if let Asking::Withdrawal(entry) = &question.asking {
-            effects.push(Effect::Withdrawn {
-                asker: asked.asker(),
-                mandate: entry.mandate_id,
-                until: entry.expires,
-            });
-        }
-        Part {
-            key_name: key_name(&asked.origin, question.id),
-            drafts,
-            effects,
-        }
-    }
-
-    /// Logs what this node says about one question: durable before it leaves.
-    pub(crate) async fn append(
-        &self,
-        asked: &Accepted,
-        question: &Question,
-        drafts: Vec<Draft>,
-        effects: Vec<Effect>,
-    ) -> Result<(), ExchangeError> {
-        let part = self.part(asked, question, drafts, effects);
-        self.say(asked, vec![part]).await.map(drop)
-    }
-
-    /// Sends a run of our own: sealed to the asker unless the caller is the asker itself.
-    async fn hand_over(&self, to: &Listener<'_>, run: &VerifiedRun) -> Result<(), ExchangeError> {
-        let Listener { caller, asked, runs } = to;
-        let to_asker = match caller {
-            Caller::Socket => true,
-            Caller::Peer(peer) => *peer == asked.asker(),
-        };
-        let run = if to_asker {
-            run.clone()
-        } else {
-            let key = self
-                .trust
-                .load()
-                .sealing_key(asked.asker(), self.clock.now())
-                .ok_or(ExchangeError::NoSealingKey)?;
-            let mut statements = Vec::with_capacity(run.statements.len());
-            for statement in &run.statements {
-                statements.push(statement.sealed_to(&key)?);
-                turns::give(statements.len()).await;
-            }
-            VerifiedRun {
-                statements,
-                ..run.clone()
-            }
-        };
-        // A reader that went away is no failure of ours: what was said is in the log.
-        let _ = runs.send(run).await;
-        Ok(())
     }
 
     /// Asks every neighbour behind which targets lie, all at once. What came of each stretch is given with the place of its first question.
@@ -627,70 +418,4 @@ impl<N: Network> Exchange<N> {
         });
         futures_util::future::join_all(asks).await
     }
-}
-
-/// Who hears what comes of what was accepted.
-struct Listener<'a> {
-    caller: &'a Caller,
-    asked: &'a Accepted,
-    runs: &'a mpsc::Sender<VerifiedRun>,
-}
-
-/// One question's turn here.
-struct Turn<'a> {
-    question: &'a Question,
-    /// What was said before.
-    said: Vec<VerifiedRun>,
-    leave: Leave,
-    /// The account that was given before.
-    before: Option<AccountBody>,
-    /// No neighbour is asked.
-    alone: bool,
-    /// This node is asked itself, or stops it.
-    wanted: bool,
-}
-
-impl Turn<'_> {
-    const fn withdrawn(&self) -> bool {
-        matches!(self.leave, Leave::Stop(Rule::MandateWithdrawn))
-    }
-
-    fn mandate(&self) -> Option<StatementId> {
-        self.question.mandate()
-    }
-
-    /// Subjects that are left to be searched, by index. A second disclosure would be one too many: only of whom something was
-    /// unavailable is searched again.
-    fn left(&self) -> Vec<(u32, &Subject)> {
-        let Asking::Query(_, body) = &self.question.asking else {
-            return Vec::new();
-        };
-        let answered = answered(&self.said);
-        let subjects = (0..).zip(&body.subjects);
-        subjects.filter(|(subject, _)| !answered.contains(subject)).collect()
-    }
-
-    /// What is searched here.
-    fn search(&self) -> Option<search::Leaf<'_>> {
-        let (Leave::Search(permit), Asking::Query(entry, _)) = (&self.leave, &self.question.asking) else {
-            return None;
-        };
-        let left = self.left();
-        (self.wanted && !left.is_empty()).then_some(search::Leaf {
-            permit,
-            leaf: self.question.leaf,
-            entry,
-            subjects: left,
-        })
-    }
-}
-
-/// How many of these are searched and said together: one run's worth of statements, one question at least.
-fn portion(turns: &[Turn<'_>]) -> usize {
-    let mut statements = 0;
-    let fit = turns.iter().take_while(|turn| {
-        statements += turn.question.subjects() + 1;
-        statements <= LONGEST_RUN
-    });
-    fit.count().max(1)
 }

@@ -19,7 +19,7 @@ use crate::accept::{self, Accepted, Asking, Question};
 use crate::asker::Asked;
 use crate::authorise::Leave;
 use crate::network::Network;
-use crate::{Caller, Exchange, ExchangeError, queue, turns};
+use crate::{Caller, Exchange, ExchangeError, fair, queue};
 
 impl<N: Network> Exchange<N> {
     /// Everything that is known of a question as it stands in the log, without asking anybody.
@@ -186,7 +186,7 @@ impl<N: Network> Exchange<N> {
                 tracing::info!(question = %question.id, complete, attempt, "a question of ours has its result");
             }
             all.push((question.id, recalled, merged, again));
-            turns::give(all.len()).await;
+            fair::pause(all.len()).await;
         }
         self.say(asked, parts).await?;
         for (id, again) in unchanged {

@@ -11,7 +11,7 @@ use sanku_values::{Date, Time};
 use tokio::time::Instant;
 
 use crate::authorise::Permit;
-use crate::{ExchangeError, turns};
+use crate::{ExchangeError, fair};
 
 /// Most bytes of records in one answer: its body stays below its limit.
 const HEAVIEST: usize = 3 << 20;
@@ -41,20 +41,18 @@ pub(crate) async fn search<'a>(
     if people.is_empty() {
         return Ok(Vec::new());
     }
-    let imports = in_time(until, store.imports()).await;
-    let found = match &imports {
-        Ok(_) => in_time(until, store.find_all(&people)).await,
-        Err(why) => Err(*why),
+    let found = in_time(until, store.find_all(&people)).await;
+    let (imports, found) = match found {
+        Ok((imports, found)) => (
+            imports,
+            found
+                .into_iter()
+                .map(|found| found.map_err(|error| why(&error)))
+                .collect(),
+        ),
+        Err(why) => (Vec::new(), people.iter().map(|_| Err(why)).collect::<Vec<_>>()),
     };
-    let mut found = match found {
-        Ok(found) => found
-            .into_iter()
-            .map(|found| found.map_err(|error| why(&error)))
-            .collect(),
-        Err(why) => people.iter().map(|_| Err(why)).collect::<Vec<_>>(),
-    }
-    .into_iter();
-    let imports = imports.unwrap_or_default();
+    let mut found = found.into_iter();
     let mut all = Vec::new();
     for question in questions {
         let mut drafts = Vec::new();
@@ -63,7 +61,7 @@ pub(crate) async fn search<'a>(
             drafts.push(of_subject(question, *index, subject, &imports, &found, now)?);
         }
         all.push(drafts);
-        turns::give(all.len()).await;
+        fair::pause(all.len()).await;
     }
     Ok(all)
 }
@@ -80,12 +78,12 @@ fn of_subject(
     let _leave = question.permit;
     let mut weight = 0;
     let mut categories = Vec::new();
+    let current = found.as_ref().map(Found::current).unwrap_or_default();
     for category in &question.entry.categories {
         categories.push(match found {
             Ok(found) if found.corrupt.contains(category) => unavailable(category, "corrupt"),
-            Ok(found) => {
-                let current = found.current();
-                let records = current.into_iter().filter(|record| record.category == *category);
+            Ok(_) => {
+                let records = current.iter().copied().filter(|record| record.category == *category);
                 answer(category, subject, imports, records, &mut weight, now)
             }
             Err(why) => unavailable(category, why),

@@ -7,13 +7,17 @@
 
 mod backup;
 mod checkpoints;
+mod compose;
 mod database;
 mod ground;
 mod log;
+mod look;
 mod pace;
 mod questions;
 mod queue;
+mod recent;
 mod records;
+mod script;
 mod sealing;
 mod sequencer;
 mod standing;
@@ -252,6 +256,8 @@ impl Store {
                 clock,
                 process,
                 ground,
+                recent: recent::Recent::default(),
+                contended: false,
             }
             .run(persons, of_batches),
         );

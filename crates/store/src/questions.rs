@@ -9,7 +9,7 @@ use sanku_values::{DivisionCode, Time};
 use sqlx::{QueryBuilder, Row};
 
 use crate::database::on;
-use crate::sequencer::ROWS;
+use crate::script::ROWS;
 use crate::{Store, StoreError};
 
 /// A question that is remembered.

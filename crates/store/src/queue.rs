@@ -12,7 +12,7 @@ use sanku_values::Time;
 use sqlx::{QueryBuilder, Row};
 
 use crate::database::{Pool, on};
-use crate::sequencer::ROWS;
+use crate::script::ROWS;
 use crate::{Store, StoreError};
 
 /// How long after it expires a question is remembered.

@@ -7,11 +7,12 @@ use sanku_federation_protocol::entry::Draft;
 use sanku_tlog::Hash;
 use sanku_values::{Date, IdentityNumber, PersonName};
 use serde::{Deserialize, Serialize};
-use sqlx::{QueryBuilder, Row};
+use sqlx::{AssertSqlSafe, Row};
 
 use crate::database::on;
-use crate::sealing::DataKey;
-use crate::sequencer::{Effect, ROWS};
+use crate::script::{ROWS, Value};
+use crate::sealing::{DataKey, StorageKeys};
+use crate::sequencer::Effect;
 use crate::{Store, StoreError};
 
 /// One row that goes in.
@@ -127,11 +128,37 @@ pub(crate) fn place(subject: &[u8], import: i64, ordinal: i64, about: [&str; 3])
     .concat()
 }
 
-/// A record with its import and the import's wrapped key, as one query reads them; nothing where one is missing.
+/// Rows with their blind indices, in the order of the table's key.
+pub(crate) fn in_order<'a>(keys: &StorageKeys, rows: &'a [ImportRow]) -> Vec<(Vec<u8>, &'a ImportRow)> {
+    let mut rows: Vec<_> = rows.iter().map(|row| (keys.blind(&row.number), row)).collect();
+    rows.sort_by(|(a, one), (b, other)| a.cmp(b).then(one.ordinal.cmp(&other.ordinal)));
+    rows
+}
+
+/// Rows of an import as they stand in the table.
+pub(crate) fn sealed(
+    key: &DataKey,
+    number: i64,
+    import: &ImportRows,
+    rows: &[(Vec<u8>, &ImportRow)],
+) -> Result<Vec<[Value; 4]>, StoreError> {
+    let as_of = import.as_of.to_string();
+    let about = [import.category.as_str(), as_of.as_str(), import.source.as_str()];
+    let seal = |(subject, row): &(Vec<u8>, &ImportRow)| {
+        let plain =
+            serde_json::to_vec(row).map_err(|_| StoreError::Draft("a record that cannot be written".to_owned()))?;
+        let sealed = key.seal(&place(subject, number, row.ordinal, about), &plain)?;
+        Ok([subject.clone().into(), number.into(), row.ordinal.into(), sealed.into()])
+    };
+    rows.iter().map(seal).collect()
+}
+
+/// A record with its import and the import's wrapped key, as one query reads them, or an import alone; nothing where one is
+/// missing.
 struct FoundRow {
     import: i64,
-    ordinal: i64,
-    sealed: Vec<u8>,
+    ordinal: Option<i64>,
+    sealed: Option<Vec<u8>>,
     category: Option<String>,
     source: Option<String>,
     as_of: Option<String>,
@@ -161,15 +188,7 @@ impl Store {
     pub async fn imports(&self) -> Result<Vec<StoredImport>, StoreError> {
         let rows: Result<Vec<(i64, String, String, String)>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT number, category, source, as_of FROM imports ORDER BY as_of DESC, number DESC")
             .fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))).collect());
-        let read = |(number, category, source, as_of): (i64, String, String, String)| {
-            let corrupt = StoreError::Corrupt("an import");
-            Ok(StoredImport {
-                number: number.unsigned_abs(),
-                category: category.parse().map_err(|_| corrupt.clone())?,
-                source,
-                as_of: as_of.parse().map_err(|_| corrupt)?,
-            })
-        };
+        let read = |(number, category, source, as_of)| stored_import(number, Some(category), Some(source), Some(as_of));
         rows?.into_iter().map(read).collect()
     }
 
@@ -185,42 +204,63 @@ impl Store {
 
     /// Every row about a person in these categories.
     pub async fn find(&self, number: &IdentityNumber, categories: &[CategoryId]) -> Result<Found, StoreError> {
-        let mut found = self.find_all(&[(number, categories)]).await?;
+        let (_, mut found) = self.find_all(&[(number, categories)]).await?;
         found.pop().unwrap_or_else(|| Ok(Found::default()))
     }
 
-    /// Every row about each of these people, each in categories of their own: one query for many people.
+    /// Every import, and every row about each of these people, each in categories of their own, as they stand at one moment: one
+    /// query for many people.
     pub async fn find_all(
         &self,
         people: &[(&IdentityNumber, &[CategoryId])],
-    ) -> Result<Vec<Result<Found, StoreError>>, StoreError> {
+    ) -> Result<(Vec<StoredImport>, Vec<Result<Found, StoreError>>), StoreError> {
         let subjects: Vec<_> = people.iter().map(|(number, _)| self.keys.blind(number)).collect();
         let mut rows: HashMap<Vec<u8>, Vec<FoundRow>> = HashMap::new();
+        let mut imports = Vec::new();
         for chunk in subjects.chunks(ROWS) {
+            imports.clear();
             // What hangs on a person's rows is found by key, however many imports there are.
+            let sql = format!(
+                "SELECT r.subject, r.import, r.row, r.sealed, i.category, i.source, i.as_of, k.wrapped FROM records r \
+                 LEFT JOIN imports i ON i.number = r.import LEFT JOIN keys k ON k.name = 'import ' || CAST(r.import AS TEXT) WHERE r.subject IN ({}) \
+                 UNION ALL SELECT NULL, number, NULL, NULL, category, source, as_of, NULL FROM imports",
+                (1..=chunk.len())
+                    .map(|place| format!("${place}"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            );
             on!(&self.database, pool => {
-                let mut select = QueryBuilder::new("SELECT r.subject, r.import, r.row, r.sealed, i.category, i.source, i.as_of, k.wrapped FROM records r \
-                     LEFT JOIN imports i ON i.number = r.import LEFT JOIN keys k ON k.name = 'import ' || CAST(r.import AS TEXT) \
-                     WHERE r.subject IN (");
-                let mut list = select.separated(", ");
+                let mut select = sqlx::query(AssertSqlSafe(sql.as_str()));
                 for subject in chunk {
-                    list.push_bind(subject.clone());
+                    select = select.bind(subject.clone());
                 }
-                select.push(") ORDER BY i.as_of DESC, r.import DESC, r.row");
-                for row in select.build().fetch_all(pool).await? {
-                    rows.entry(row.try_get(0)?).or_default().push(FoundRow {
+                for row in select.fetch_all(pool).await? {
+                    let found = FoundRow {
                         import: row.try_get(1)?, ordinal: row.try_get(2)?, sealed: row.try_get(3)?, category: row.try_get(4)?,
                         source: row.try_get(5)?, as_of: row.try_get(6)?, wrapped: row.try_get(7)?,
-                    });
+                    };
+                    match row.try_get::<Option<Vec<u8>>, _>(0)? {
+                        Some(subject) => rows.entry(subject).or_default().push(found),
+                        None => imports.push(found),
+                    }
                 }
             });
+        }
+        let imports = imports
+            .into_iter()
+            .map(|row| stored_import(row.import, row.category, row.source, row.as_of));
+        let mut imports = imports.collect::<Result<Vec<_>, _>>()?;
+        // Newest first.
+        imports.sort_by_key(|import| std::cmp::Reverse((import.as_of, import.number)));
+        for rows in rows.values_mut() {
+            rows.sort_by(|a, b| (&b.as_of, b.import, a.ordinal).cmp(&(&a.as_of, a.import, b.ordinal)));
         }
         let mut keys = HashMap::new();
         let of_each = people.iter().zip(&subjects).map(|((number, categories), subject)| {
             let rows = rows.get(subject).map(Vec::as_slice).unwrap_or_default();
             self.read(rows, &mut keys, subject, number, categories)
         });
-        Ok(of_each.collect())
+        Ok((imports, of_each.collect()))
     }
 
     /// Opens and judges the rows about one person. `keys` are those of imports that were unwrapped already.
@@ -270,6 +310,24 @@ impl Store {
     }
 }
 
+/// An import of its columns.
+fn stored_import(
+    number: i64,
+    category: Option<String>,
+    source: Option<String>,
+    as_of: Option<String>,
+) -> Result<StoredImport, StoreError> {
+    let read = || {
+        Some(StoredImport {
+            number: number.unsigned_abs(),
+            category: category?.parse().ok()?,
+            source: source?,
+            as_of: as_of?.parse().ok()?,
+        })
+    };
+    read().ok_or(StoreError::Corrupt("an import"))
+}
+
 /// The record of a row that stands where, and under what, it was sealed.
 fn opened(
     row: &FoundRow,
@@ -279,14 +337,14 @@ fn opened(
     number: &IdentityNumber,
 ) -> Option<StoredRecord> {
     let (source, as_of) = (row.source.as_deref()?, row.as_of.as_deref()?);
-    let place = place(subject, row.import, row.ordinal, [category.as_str(), as_of, source]);
+    let place = place(subject, row.import, row.ordinal?, [category.as_str(), as_of, source]);
     let about = StoredImport {
         number: row.import.unsigned_abs(),
         category: category.clone(),
         source: source.to_owned(),
         as_of: as_of.parse().ok()?,
     };
-    judged(&key.open(&place, &row.sealed).ok()?, number, &about)
+    judged(&key.open(&place, row.sealed.as_ref()?).ok()?, number, &about)
 }
 
 fn judged(plain: &[u8], number: &IdentityNumber, about: &StoredImport) -> Option<StoredRecord> {

@@ -2,32 +2,36 @@
 //!
 //! Whoever says something hands in drafts; entries, bodies and the effects they record commit in one transaction, then the
 //! checkpoint is signed, then the caller may send. While one group is written, the next gathers.
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sanku_federation_protocol::entry::Draft;
 use sanku_federation_protocol::names::{Origin, StatementId};
-use sanku_federation_protocol::statement::{BodyPart, Statement, UnverifiedRun, VerifiedRun};
-use sanku_tlog::{Checkpoint, Frontier, Hash, SigningKey};
+use sanku_federation_protocol::statement::VerifiedRun;
+use sanku_tlog::{Frontier, Hash, SigningKey};
 use sanku_values::{Clock, Time};
-use sqlx::{QueryBuilder, Row};
+use sqlx::Row;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::compose::{Incoming, Read, Written};
 use crate::database::{CALL, Database, on};
 use crate::ground::{Ground, IsOf, broken};
-use crate::log::{OwnKey, frontier_nodes, hash_of_row, held, node_of, place, place_of};
+use crate::log::{frontier_nodes, hash_of_row, held, node_of, place_of};
+use crate::look::read_for;
 use crate::queue::AskedKind;
+use crate::recent::Recent;
 use crate::records::ImportRows;
-use crate::sealing::{DataKey, StorageKeys};
+use crate::script::{Run, RunWhole, Script, is_overtaken};
+use crate::sealing::StorageKeys;
 use crate::{Store, StoreError};
 
 /// Most calls that are written together.
 const GROUP: usize = 64;
 /// Statements of batches that are written together: whoever waits for the next group does not wait long.
 const OF_BATCHES: usize = 512;
-/// Rows of one INSERT, below the databases' limits on parameters.
-pub(crate) const ROWS: usize = 1000;
+/// Records of an import that are sealed and written together.
+const SEALED_AT_ONCE: usize = 1000;
 
 /// What commits together with the statements of one call.
 #[derive(Debug)]
@@ -96,40 +100,6 @@ pub enum Effect {
     Import(Box<ImportRows>),
 }
 
-impl Effect {
-    /// The line of a batch's file.
-    const fn line(&self) -> Option<Hash> {
-        match self {
-            Self::Asked { line, .. } => *line,
-            _ => None,
-        }
-    }
-
-    /// Rows of an import.
-    fn rows(&self) -> u64 {
-        match self {
-            Self::Import(import) => import.rows.len() as u64,
-            _ => 0,
-        }
-    }
-
-    /// The mandate under which something is said.
-    const fn under(&self) -> Option<(i64, StatementId)> {
-        match self {
-            Self::Under { asker, mandate } => Some((asker.number() as i64, *mandate)),
-            _ => None,
-        }
-    }
-
-    /// The question that something is said about, as its row is named.
-    fn question(&self) -> Option<(String, String)> {
-        match self {
-            Self::Said { origin, id, .. } => Some((origin.to_string(), id.to_string())),
-            _ => None,
-        }
-    }
-}
-
 /// Statements that are durable, with the proof that they stand in this node's log. Only the sequencer makes one.
 #[derive(Clone, Debug)]
 pub struct Committed {
@@ -167,15 +137,18 @@ impl Job {
         self.parts.iter().map(|part| part.drafts.len()).sum()
     }
 
-    fn effects(&self) -> impl Iterator<Item = &Effect> {
+    pub(crate) fn effects(&self) -> impl Iterator<Item = &Effect> {
         self.parts.iter().flat_map(|part| &part.effects)
     }
 }
 
 /// What the sequencer knows of the log's right edge between groups; lost with a group that was not written.
-struct Edge {
-    frontier: Frontier,
-    time: Time,
+#[derive(Clone)]
+pub(crate) struct Edge {
+    pub(crate) frontier: Frontier,
+    pub(crate) time: Time,
+    /// The signed checkpoint of the head.
+    pub(crate) signed: String,
 }
 
 /// The log's right edge at a size, read inside a transaction.
@@ -226,11 +199,14 @@ pub(crate) struct Sequencer {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) process: Arc<str>,
     pub(crate) ground: Arc<Ground>,
+    pub(crate) recent: Recent,
+    /// Another process wrote since this one did: the next group looks before it writes.
+    pub(crate) contended: bool,
 }
 
 impl Sequencer {
     /// Writes what comes in: persons' calls first, of batches a bounded number of statements at a time.
-    pub(crate) async fn run(self, mut persons: mpsc::Receiver<Job>, mut batches: mpsc::Receiver<Job>) {
+    pub(crate) async fn run(mut self, mut persons: mpsc::Receiver<Job>, mut batches: mpsc::Receiver<Job>) {
         let mut edge = None;
         let mut group_before = 0;
         loop {
@@ -262,7 +238,7 @@ impl Sequencer {
     }
 
     /// Writes a group and answers its callers. Gives the new edge, or nothing if it must be read again.
-    async fn write(&self, edge: Option<Edge>, group: Vec<Job>) -> Option<Edge> {
+    async fn write(&mut self, edge: Option<Edge>, group: Vec<Job>) -> Option<Edge> {
         let written = self.commit(edge, &group).await;
         let error = match self.ground.found(written) {
             Ok((edge, results)) => {
@@ -298,15 +274,42 @@ impl Sequencer {
         None
     }
 
-    async fn commit(
-        &self,
-        edge: Option<Edge>,
-        group: &[Job],
-    ) -> Result<(Edge, Vec<Result<Committed, StoreError>>), StoreError> {
-        let limit = CALL + Duration::from_millis(group.iter().flat_map(Job::effects).map(Effect::rows).sum());
-        on!(&self.database, within limit, pool => {
-            let mut tx = pool.begin_with(self.database.begin()).await?;
-            let head = sqlx::query(self.database.lock_head()).fetch_one(&mut *tx).await?;
+    /// Writes the group: at once where this process wrote last, which the database itself refuses if that is no longer so; else
+    /// after a look at what is there.
+    async fn commit(&mut self, edge: Option<Edge>, group: &[Job]) -> Result<Written, StoreError> {
+        let effects = || group.iter().flat_map(Job::effects);
+        let rows = effects().filter_map(|effect| match effect {
+            Effect::Import(import) => Some(import.rows.len()),
+            _ => None,
+        });
+        let rows: usize = rows.sum();
+        // What the database alone knows: which imports are in, which lines of a file are asked.
+        let look = |effect: &Effect| matches!(effect, Effect::Import(_) | Effect::Asked { line: Some(_), .. });
+        // Nobody wrote since, and nobody remembers anything that this process does not know the database to hold.
+        let quiet = !self.contended && !effects().any(look);
+        if let Some(edge) = edge
+            .as_ref()
+            .filter(|edge| quiet && self.ground.is_newest(&edge.signed))
+        {
+            self.ground.stands(edge.frontier.size())?;
+            let mut composed = self.compose(edge.clone(), group, &Read::default())?;
+            let script = std::mem::take(&mut composed.script);
+            let written = on!(&self.database, pool => match pool.run_whole(script).await {
+                Ok(()) => true,
+                Err(error) if is_overtaken(&error) => false,
+                Err(error) => return Err(error.into()),
+            });
+            if written {
+                return self.committed(composed);
+            }
+            // Another process wrote, or the database knows of a question or a withdrawal that this one did not know.
+            self.recent.clear();
+        }
+        let limit = CALL + Duration::from_millis(rows as u64);
+        let database = self.database.clone();
+        let composed = on!(&database, within limit, pool => {
+            let mut tx = pool.begin_with(database.begin()).await?;
+            let head = sqlx::query(database.lock_head()).fetch_one(&mut *tx).await?;
             let (number, size, time): (i64, i64, i64) = (head.try_get(0)?, head.try_get(1)?, head.try_get(2)?);
             let text: String = head.try_get(3)?;
             let size = size.unsigned_abs();
@@ -314,9 +317,14 @@ impl Sequencer {
             if number != i64::from(self.origin.number) {
                 self.origin.is_of(number, size)?;
             }
-            let mut edge = match edge {
-                Some(edge) if self.ground.is_newest(&text) && edge.frontier.size() == size => edge,
-                _ => {
+            let edge = match edge {
+                Some(edge) if self.ground.is_newest(&text) && edge.signed == text => {
+                    self.contended = false;
+                    // A group that was refused as a whole moves nothing but the time.
+                    Edge { time: Time::from_millis(time), ..edge }
+                }
+                edge => {
+                    self.contended = edge.is_some();
                     // Somebody else wrote, nobody looked yet, or somebody remembers something: the head must hold what it says
                     // and extend everything that is remembered.
                     let checkpoint = held(&text, size, self.signing.verifier())?;
@@ -330,327 +338,25 @@ impl Sequencer {
                         let before: Option<Frontier> = if at <= size { Some(frontier_at!(tx, number, at)) } else { None };
                         remembered.judge(size, before.map(|before| before.root()))?;
                     }
-                    self.ground.holds(&all, &checkpoint, text);
-                    Edge { frontier, time: Time::from_millis(time) }
+                    self.ground.holds(&all, &checkpoint, text.clone());
+                    Edge { frontier, time: Time::from_millis(time), signed: text }
                 }
             };
-
-            let now = self.clock.now().max(edge.time);
-            let mut questions: BTreeMap<(String, String), Vec<u8>> = BTreeMap::new();
-            let mut keys: HashMap<String, DataKey> = HashMap::new();
-            let mut digests: HashMap<Hash, u64> = HashMap::new();
-            // What the group needs to know is read for all of it at once: one query for many questions and keys.
-            let mut asked: BTreeMap<String, Vec<String>> = BTreeMap::new();
-            for (origin, id) in group.iter().flat_map(Job::effects).filter_map(Effect::question) {
-                asked.entry(origin).or_default().push(id);
-            }
-            for (origin, ids) in asked {
-                for chunk in ids.chunks(ROWS) {
-                    let mut select = QueryBuilder::new("SELECT id, leaf FROM questions WHERE origin = ");
-                    let mut list = select.push_bind(origin.clone()).push(" AND id IN (").separated(", ");
-                    for id in chunk {
-                        list.push_bind(id.clone());
-                    }
-                    select.push(")");
-                    for row in select.build().fetch_all(&mut *tx).await? {
-                        questions.insert((origin.clone(), row.try_get(0)?), row.try_get(1)?);
-                    }
+            let read: Read = read_for!(self, tx, group);
+            let mut composed = self.compose(edge, group, &read)?;
+            tx.run(std::mem::take(&mut composed.script)).await?;
+            for Incoming { rows, number, key } in &composed.imports {
+                // In the order of the table's key, a part at a time: few pages are touched, and little is held twice.
+                for part in crate::records::in_order(&self.keys, &rows.rows).chunks(SEALED_AT_ONCE) {
+                    let mut sealed = Script::default();
+                    sealed.insert("records (subject, import, row, sealed)", crate::records::sealed(key, *number, rows, part)?, "");
+                    tx.run(sealed).await?;
                 }
             }
-            let mut names: Vec<&str> = group.iter().flat_map(|job| &job.parts).map(|part| part.key_name.as_str()).collect();
-            names.sort_unstable();
-            names.dedup();
-            for chunk in names.chunks(ROWS) {
-                let mut select = QueryBuilder::new("SELECT name, wrapped FROM keys WHERE name IN (");
-                let mut list = select.separated(", ");
-                for name in chunk {
-                    list.push_bind((*name).to_owned());
-                }
-                select.push(")");
-                for row in select.build().fetch_all(&mut *tx).await? {
-                    let name: String = row.try_get(0)?;
-                    let key = self.keys.unwrap(&name, &row.try_get::<Vec<u8>, _>(1)?)?;
-                    keys.insert(name, key);
-                }
-            }
-            let mut lines: HashSet<Vec<u8>> = HashSet::new();
-            let of_files: Vec<_> = group.iter().flat_map(Job::effects).filter_map(Effect::line).collect();
-            for chunk in of_files.chunks(ROWS) {
-                let mut select = QueryBuilder::new("SELECT line FROM asked WHERE origin = ");
-                let mut list = select.push_bind(self.origin.to_string()).push(" AND expires > ").push_bind(now.millis()).push(" AND line IN (").separated(", ");
-                for line in chunk {
-                    list.push_bind(line.bytes().to_vec());
-                }
-                select.push(")");
-                for row in select.build().fetch_all(&mut *tx).await? {
-                    lines.insert(row.try_get(0)?);
-                }
-            }
-            // A withdrawal may have come while the caller searched.
-            let mut withdrawn: HashSet<(i64, String)> = HashSet::new();
-            let mut under: BTreeMap<i64, Vec<String>> = BTreeMap::new();
-            for (asker, mandate) in group.iter().flat_map(Job::effects).filter_map(Effect::under) {
-                under.entry(asker).or_default().push(mandate.to_string());
-            }
-            for (asker, mandates) in under {
-                for chunk in mandates.chunks(ROWS) {
-                    let mut select = QueryBuilder::new("SELECT mandate FROM withdrawals WHERE asker = ");
-                    let mut list = select.push_bind(asker).push(" AND until >= ").push_bind(now.millis()).push(" AND mandate IN (").separated(", ");
-                    for mandate in chunk {
-                        list.push_bind(mandate.clone());
-                    }
-                    select.push(")");
-                    for row in select.build().fetch_all(&mut *tx).await? {
-                        withdrawn.insert((asker, row.try_get(0)?));
-                    }
-                }
-            }
-            for effect in group.iter().flat_map(Job::effects) {
-                if let Effect::Import(import) = effect {
-                    let row = sqlx::query("SELECT number FROM imports WHERE digest = $1").bind(import.digest.bytes().to_vec()).fetch_optional(&mut *tx).await?;
-                    if let Some(row) = row {
-                        digests.insert(import.digest, row.try_get::<i64, _>(0)?.unsigned_abs());
-                    }
-                }
-            }
-
-            let mut made = HashMap::new();
-            let mut roots = Vec::new();
-            let mut rows = Vec::new();
-            let mut fresh_keys = Vec::new();
-            let (mut new_questions, mut said, mut received, mut queued) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-            let mut held_now = BTreeMap::new();
-            let mut later = Vec::new();
-            let mut results = Vec::new();
-            for job in group {
-                let first = edge.frontier.size();
-                // A file that is in already has one effect: this call appends nothing.
-                let known = job.effects().find_map(|effect| match effect {
-                    Effect::Import(import) => digests.get(&import.digest).copied(),
-                    _ => None,
-                });
-                if let Some(number) = known {
-                    results.push(Err(StoreError::AlreadyImported { number }));
-                    continue;
-                }
-                // Another process may have taken the id, or a line of the same file, since the caller looked.
-                let taken = job.effects().filter_map(Effect::line).any(|line| !lines.insert(line.bytes().to_vec()));
-                let different = taken || job.effects().any(|effect| match (effect, effect.question()) {
-                    (Effect::Said { leaf: Some(leaf), .. }, Some(name)) => questions.get(&name).is_some_and(|stored| stored != leaf.bytes()),
-                    _ => false,
-                });
-                if different {
-                    results.push(Err(StoreError::Different));
-                    continue;
-                }
-                // Jobs before this one in the group count as well.
-                if job.effects().filter_map(Effect::under).any(|(asker, mandate)| withdrawn.contains(&(asker, mandate.to_string()))) {
-                    results.push(Err(StoreError::Withdrawn));
-                    continue;
-                }
-                withdrawn.extend(job.effects().filter_map(|effect| match effect {
-                    Effect::Withdrawn { asker, mandate, until } if *until >= now => Some((i64::from(asker.number()), mandate.to_string())),
-                    _ => None,
-                }));
-                let peaks = frontier_nodes(first);
-                for ((level, index), hash) in peaks.into_iter().zip(edge.frontier.peaks()) {
-                    made.insert((level, index), *hash);
-                }
-                let mut statements = Vec::new();
-                for Part { drafts, key_name, effects } in &job.parts {
-                    let key = match keys.get(key_name) {
-                        Some(key) => key.clone(),
-                        None => {
-                            let (key, wrapped) = self.keys.fresh(key_name)?;
-                            fresh_keys.push((key_name.clone(), wrapped));
-                            keys.insert(key_name.clone(), key.clone());
-                            key
-                        }
-                    };
-                    let first = edge.frontier.size();
-                    let mut leaf_of_first = None;
-                    for draft in drafts {
-                        let index = edge.frontier.size();
-                        let (line, leaf) = draft.entry(&self.origin, now);
-                        leaf_of_first.get_or_insert(leaf);
-                        edge.frontier.push(leaf, |level, index, hash| {
-                            made.insert((level, index), hash);
-                            if level > 0 && level % 8 == 0 {
-                                roots.push((i64::from(level / 8), index.cast_signed(), hash));
-                            }
-                        });
-                        let sealed = key.seal(place(number, index, leaf).as_bytes(), &draft.body)?;
-                        statements.push(Statement::parse(&line, BodyPart::Open(Arc::clone(&draft.body))).map_err(|error| StoreError::Draft(error.to_string()))?);
-                        rows.push((index.cast_signed(), line, sealed, key_name.clone()));
-                    }
-                    for effect in effects {
-                        match effect {
-                            Effect::Said { origin, id, leaf, expires } => {
-                                let leaf = (*leaf).or(leaf_of_first).ok_or(StoreError::Draft("a question without statements".to_owned()))?;
-                                let name = (origin.to_string(), id.to_string());
-                                questions.entry(name.clone()).or_insert_with(|| {
-                                    new_questions.push((name.clone(), leaf.bytes().to_vec(), expires.millis()));
-                                    leaf.bytes().to_vec()
-                                });
-                                if !drafts.is_empty() {
-                                    said.push((name, first.cast_signed(), i64::try_from(drafts.len()).unwrap_or(0)));
-                                }
-                            }
-                            Effect::Received { origin, id, run } => {
-                                let wire = sanku_federation_protocol::stream::write_run(run);
-                                // A run that was cut short once may come whole later: both have a place.
-                                let count = i64::try_from(run.statements.len()).unwrap_or(i64::MAX);
-                                let sealed = key.seal(format!("received {origin} {id} {} {} {count}", run.origin, run.first).as_bytes(), wire.as_bytes())?;
-                                received.push(((origin.to_string(), id.to_string()), run.clone(), count, sealed));
-                                held_now.insert((run.origin.to_string(), run.size.cast_signed(), run.root, 1_i64), run.checkpoint.to_string());
-                            }
-                            Effect::Asked { id, kind, mandate, expires, leased, line } => queued.push((id.to_string(), kind.as_str(), mandate.to_string(), expires.millis(), leased.millis(), line.map_or_else(Vec::new, |line| line.bytes().to_vec()))),
-                            Effect::Holds(run) => {
-                                held_now.insert((run.origin.to_string(), run.size.cast_signed(), run.root, 0), run.checkpoint.to_string());
-                            }
-                            // Judged above, before anything was written.
-                            Effect::Under { .. } => {}
-                            // These change rows that others of the group may make.
-                            Effect::Withdrawn { .. } | Effect::AskAgain { .. } => later.push(effect),
-                            Effect::Import(import) => {
-                                let next: i64 = sqlx::query("SELECT COALESCE(MAX(number), 0) + 1 FROM imports").fetch_one(&mut *tx).await?.try_get(0)?;
-                                let key_name = format!("import {next}");
-                                let (key, wrapped) = self.keys.fresh(&key_name)?;
-                                let as_of = import.as_of.to_string();
-                                sqlx::query("INSERT INTO keys (name, wrapped) VALUES ($1, $2)").bind(&key_name).bind(wrapped).execute(&mut *tx).await?;
-                                let file = key.seal(format!("imports {next}").as_bytes(), import.file.as_bytes())?;
-                                sqlx::query("INSERT INTO imports (number, category, source, as_of, digest, accepted, file) VALUES ($1, $2, $3, $4, $5, $6, $7)")
-                                    .bind(next).bind(import.category.as_str()).bind(&import.source).bind(&as_of).bind(import.digest.bytes().to_vec())
-                                    .bind(i64::try_from(import.rows.len()).unwrap_or(0)).bind(file).execute(&mut *tx).await?;
-                                for chunk in import.rows.chunks(ROWS) {
-                                    let mut sealed = Vec::with_capacity(chunk.len());
-                                    for row in chunk {
-                                        let subject = self.keys.blind(&row.number);
-                                        let plain = serde_json::to_vec(row).map_err(|_| StoreError::Draft("a record that cannot be written".to_owned()))?;
-                                        let place = crate::records::place(&subject, next, row.ordinal, [import.category.as_str(), &as_of, &import.source]);
-                                        sealed.push((subject, row.ordinal, key.seal(&place, &plain)?));
-                                    }
-                                    let mut insert = QueryBuilder::new("INSERT INTO records (subject, import, row, sealed) ");
-                                    insert.push_values(sealed, |mut out, (subject, ordinal, sealed)| {
-                                        out.push_bind(subject).push_bind(next).push_bind(ordinal).push_bind(sealed);
-                                    });
-                                    insert.build().execute(&mut *tx).await?;
-                                }
-                                digests.insert(import.digest, next.unsigned_abs());
-                            }
-                        }
-                    }
-                }
-                results.push(Ok((first, statements)));
-            }
-            for chunk in fresh_keys.chunks(ROWS) {
-                let mut insert = QueryBuilder::new("INSERT INTO keys (name, wrapped) ");
-                insert.push_values(chunk, |mut out, (name, wrapped)| {
-                    out.push_bind(name.clone()).push_bind(wrapped.clone());
-                });
-                insert.build().execute(&mut *tx).await?;
-            }
-            for chunk in new_questions.chunks(ROWS) {
-                let mut insert = QueryBuilder::new("INSERT INTO questions (origin, id, leaf, expires) ");
-                insert.push_values(chunk, |mut out, ((origin, id), leaf, expires)| {
-                    out.push_bind(origin.clone()).push_bind(id.clone()).push_bind(leaf.clone()).push_bind(*expires);
-                }).push(" ON CONFLICT DO NOTHING");
-                insert.build().execute(&mut *tx).await?;
-            }
-            for chunk in said.chunks(ROWS) {
-                let mut insert = QueryBuilder::new("INSERT INTO said (origin, id, number, first, count) ");
-                insert.push_values(chunk, |mut out, ((origin, id), first, count)| {
-                    out.push_bind(origin.clone()).push_bind(id.clone()).push_bind(number).push_bind(*first).push_bind(*count);
-                });
-                insert.build().execute(&mut *tx).await?;
-            }
-            for chunk in received.chunks(ROWS) {
-                let mut insert = QueryBuilder::new("INSERT INTO received (origin, id, log, first, count, wire, size, root) ");
-                insert.push_values(chunk, |mut out, ((origin, id), run, count, sealed)| {
-                    out.push_bind(origin.clone()).push_bind(id.clone()).push_bind(run.origin.to_string()).push_bind(run.first.cast_signed()).push_bind(*count)
-                        .push_bind(sealed.clone()).push_bind(run.size.cast_signed()).push_bind(run.root.bytes().to_vec());
-                }).push(" ON CONFLICT DO NOTHING");
-                insert.build().execute(&mut *tx).await?;
-            }
-            let held_now: Vec<_> = held_now.into_iter().collect();
-            for chunk in held_now.chunks(ROWS) {
-                let mut insert = QueryBuilder::new("INSERT INTO checkpoints (log, size, root, kept, note, since) ");
-                insert.push_values(chunk, |mut out, ((log, size, root, kept), note)| {
-                    out.push_bind(log.clone()).push_bind(*size).push_bind(root.bytes().to_vec()).push_bind(*kept).push_bind(note.clone()).push_bind(now.millis());
-                }).push(" ON CONFLICT DO NOTHING");
-                insert.build().execute(&mut *tx).await?;
-            }
-            for chunk in queued.chunks(ROWS) {
-                let mut insert = QueryBuilder::new("INSERT INTO asked (origin, id, kind, mandate, expires, attempt, due, holder, leased, line) ");
-                insert.push_values(chunk, |mut out, (id, kind, mandate, expires, leased, line)| {
-                    out.push_bind(self.origin.to_string()).push_bind(id.clone()).push_bind(*kind).push_bind(mandate.clone()).push_bind(*expires)
-                        .push_bind(1_i32).push_bind(now.millis()).push_bind(self.process.to_string()).push_bind(*leased).push_bind(line.clone());
-                });
-                insert.build().execute(&mut *tx).await?;
-            }
-            let mut later = later.into_iter().peekable();
-            while let Some(effect) = later.next() {
-                match effect {
-                    Effect::Withdrawn { asker, mandate, until } => {
-                        sqlx::query("INSERT INTO withdrawals (asker, mandate, until) VALUES ($1, $2, $3) ON CONFLICT (asker, mandate) DO UPDATE SET until = excluded.until WHERE excluded.until > withdrawals.until")
-                            .bind(i64::from(asker.number())).bind(mandate.to_string()).bind(until.millis()).execute(&mut *tx).await?;
-                        if *asker == self.origin.node {
-                            sqlx::query("UPDATE asked SET due = NULL WHERE mandate = $1 AND kind = 'query'").bind(mandate.to_string()).execute(&mut *tx).await?;
-                        }
-                    }
-                    Effect::AskAgain { id, due } => {
-                        let mut update = QueryBuilder::new("UPDATE asked SET due = ");
-                        update.push_bind(due.map(Time::millis)).push(", leased = 0 WHERE origin = ").push_bind(self.origin.to_string()).push(" AND id IN (");
-                        let mut ids = update.separated(", ");
-                        ids.push_bind(id.to_string());
-                        // A batch gives many back for the same time.
-                        let mut count = 1;
-                        while count < ROWS
-                            && let Some(Effect::AskAgain { id, .. }) = later.next_if(|next| matches!(next, Effect::AskAgain { due: of_next, .. } if of_next == due))
-                        {
-                            ids.push_bind(id.to_string());
-                            count += 1;
-                        }
-                        update.push(")");
-                        update.build().execute(&mut *tx).await?;
-                    }
-                    // The others are done.
-                    _ => {}
-                }
-            }
-            for chunk in rows.chunks(ROWS) {
-                let mut insert = QueryBuilder::new("INSERT INTO log (number, idx, entry, body, key) ");
-                insert.push_values(chunk, |mut out, (index, line, sealed, key)| {
-                    out.push_bind(number).push_bind(*index).push_bind(line.clone()).push_bind(sealed.clone()).push_bind(key.clone());
-                });
-                insert.build().execute(&mut *tx).await?;
-            }
-            for (level, index, hash) in roots {
-                sqlx::query("INSERT INTO roots (number, level, idx, hash) VALUES ($1, $2, $3, $4)").bind(number).bind(level).bind(index).bind(hash.bytes().to_vec()).execute(&mut *tx).await?;
-            }
-            edge.time = now;
-            let size = edge.frontier.size();
-            let checkpoint = Checkpoint { origin: self.origin.to_string(), size, root: edge.frontier.root() };
-            let signed = checkpoint.sign(&self.signing).map_err(|_| StoreError::Keys("the log's key does not sign"))?;
-            sqlx::query("UPDATE head SET size = $1, time = $2, checkpoint = $3").bind(size.cast_signed()).bind(now.millis()).bind(signed.to_string()).execute(&mut *tx).await?;
             tx.commit().await?;
-
-            let signed_text = signed.to_string();
-            let signed = Arc::new(signed);
-            let own = OwnKey {
-                key: self.signing.verifier().clone(),
-                fresh: Some((Arc::clone(&signed), checkpoint.clone())),
-            };
-            self.ground.holds(&[], &checkpoint, signed_text);
-            let results = results.into_iter().map(|result| {
-                let (first, statements) = result?;
-                let count = statements.len() as u64;
-                let proof = sanku_tlog::run_proof(first, count, size, |level, index| made.get(&(level, index)).copied().ok_or(StoreError::Corrupt("a fresh proof")))?;
-                let run = UnverifiedRun { checkpoint: Arc::clone(&signed), origin: self.origin.clone(), first, proof, statements };
-                Ok(Committed { run: run.verify(&own).map_err(|_| StoreError::Corrupt("a fresh run"))? })
-            }).collect();
-            Ok((edge, results))
-        })
+            composed
+        });
+        self.committed(composed)
     }
 }
 
@@ -676,8 +382,9 @@ impl Store {
     /// Says what one call says about many things: one run of at most 256 statements, in the order of its parts.
     ///
     /// # Errors
-    /// `AlreadyImported` if an import's content is in; `Different` if other bytes stand under a question's id; `NotWritten` if
-    /// nothing was written: then nothing may leave. `Clock` while it is held.
+    /// `AlreadyImported` if an import's content is in; `Different` if other bytes stand under a question's id, or a line is a
+    /// question already; `Withdrawn` if a mandate under which something is said is withdrawn; `NotWritten` if nothing was
+    /// written: then nothing may leave. `Clock` while it is held.
     pub async fn say(&self, parts: Vec<Part>, urgency: Urgency) -> Result<Committed, StoreError> {
         if parts.iter().all(|part| part.drafts.is_empty()) {
             // Effects without a statement would be durable and nowhere in the log.
