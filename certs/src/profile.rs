@@ -14,6 +14,8 @@ use crate::CertsError;
 use crate::keys::random;
 
 const DAY: i64 = 24 * 3600 * 1000;
+/// Clocks may differ by this much: a certificate holds from the start for whoever's clock lags.
+const SKEW: i64 = 15 * 60 * 1000;
 
 /// A key and its certificate.
 pub struct Issued {
@@ -32,7 +34,7 @@ fn params(name: &str, from: Time, days: i64) -> Result<CertificateParams, CertsE
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
-    params.not_before = at(Time::from_millis(from.millis() - 5 * 60 * 1000))?;
+    params.not_before = at(Time::from_millis(from.millis() - SKEW))?;
     params.not_after = at(Time::from_millis(from.millis() + days * DAY))?;
     let mut serial = *random::<16>()?;
     // Sixteen octets whose number is positive and does not begin with nought.

@@ -10,10 +10,11 @@ use sanku_federation_protocol::entry::Draft;
 use sanku_federation_protocol::names::{Origin, StatementId};
 use sanku_federation_protocol::statement::{BodyPart, Statement, UnverifiedRun, VerifiedRun};
 use sanku_tlog::{Checkpoint, Frontier, Hash, SigningKey};
-use sanku_values::{Clock, Time};
+use sanku_values::Time;
 use sqlx::{QueryBuilder, Row};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::clock::LogClock;
 use crate::database::{CALL, Database, on};
 use crate::ground::{Ground, IsOf, broken};
 use crate::log::{OwnKey, frontier_nodes, hash_of_row, held, node_of, place, place_of};
@@ -157,7 +158,7 @@ pub(crate) struct Sequencer {
     pub(crate) keys: StorageKeys,
     pub(crate) origin: Origin,
     pub(crate) signing: SigningKey,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<LogClock>,
     pub(crate) process: Arc<str>,
     pub(crate) ground: Arc<Ground>,
 }
@@ -210,7 +211,7 @@ impl Sequencer {
         tracing::error!(%error, "the log could not be written");
         for job in group {
             let said = match &error {
-                kept @ (StoreError::Recovering(_) | StoreError::Full | StoreError::Failed) => kept.clone(),
+                kept @ (StoreError::Recovering(_) | StoreError::Clock | StoreError::Full | StoreError::Failed) => kept.clone(),
                 other => StoreError::NotWritten(other.to_string()),
             };
             let _ = job.reply.send(Err(said));
@@ -268,7 +269,7 @@ impl Sequencer {
                 }
             };
 
-            let now = self.clock.now().max(edge.time);
+            let now = self.clock.now()?.max(edge.time);
             let mut made = HashMap::new();
             let mut roots = Vec::new();
             let mut rows = Vec::new();
