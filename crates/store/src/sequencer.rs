@@ -211,7 +211,9 @@ impl Sequencer {
         tracing::error!(%error, "the log could not be written");
         for job in group {
             let said = match &error {
-                kept @ (StoreError::Recovering(_) | StoreError::Clock | StoreError::Full | StoreError::Failed) => kept.clone(),
+                kept @ (StoreError::Recovering(_) | StoreError::Clock | StoreError::Full | StoreError::Failed) => {
+                    kept.clone()
+                }
                 other => StoreError::NotWritten(other.to_string()),
             };
             let _ = job.reply.send(Err(said));

@@ -20,6 +20,7 @@
 
 mod client;
 mod endpoints;
+mod life;
 mod pace;
 mod server;
 mod tls;
