@@ -15,6 +15,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sanku_catalogue::CategoryId;
+use sanku_federation_protocol::acts;
 use sanku_federation_protocol::notes::{Authority, Delegate, Delegation, RawNote, Registry, Revoked, Root, name, sign};
 use sanku_tlog::{Hash, KeyType, SigningKey};
 use sanku_values::{DivisionCode, FederationName, Time};
@@ -246,7 +247,6 @@ impl Federation {
     }
 }
 
-/// Host and port of an endpoint.
 /// The hosts of addresses, each once.
 fn hosts_of(endpoints: &[String]) -> Result<Vec<String>, CertsError> {
     if endpoints.is_empty() {
@@ -261,20 +261,9 @@ fn hosts_of(endpoints: &[String]) -> Result<Vec<String>, CertsError> {
     Ok(hosts.into_iter().collect())
 }
 
+/// Host and port of an endpoint.
 fn split_endpoint(endpoint: &str) -> Result<(&str, u16), CertsError> {
-    let bad = || CertsError::Endpoint(endpoint.to_owned());
-    let (host, port) = endpoint.rsplit_once(':').ok_or_else(bad)?;
-    let host = match host.strip_prefix('[') {
-        Some(address) => address.strip_suffix(']').ok_or_else(bad)?,
-        None if host.contains(':') => return Err(bad()),
-        None => host,
-    };
-    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-.:".contains(&octet);
-    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(bad)?;
-    if host.is_empty() || !host.bytes().all(plain) {
-        return Err(bad());
-    }
-    Ok((host, port))
+    acts::split_endpoint(endpoint).ok_or_else(|| CertsError::Endpoint(endpoint.to_owned()))
 }
 
 fn pem(label: &str, der: &[u8]) -> String {

@@ -86,7 +86,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Records(RecordsCommand),
     /// 生成命令补全脚本 Print a completion script for a shell
-    #[command(after_help = "例 Example:\n  sanku completions bash > ~/.local/share/bash-completion/completions/sanku")]
+    #[command(
+        after_help = "例 Examples:\n  sanku completions bash > ~/.local/share/bash-completion/completions/sanku\n  sanku completions zsh > ~/.zfunc/_sanku    (fpath=(~/.zfunc $fpath))\n  sanku completions fish > ~/.config/fish/completions/sanku.fish"
+    )]
     Completions {
         /// 命令解释器 The shell
         shell: Shell,

@@ -11,6 +11,7 @@
 mod addresses;
 mod byzantine;
 mod command_line;
+mod deploy;
 mod fifth_node;
 mod hostile;
 mod hostile_peers;

@@ -8,13 +8,16 @@
 mod backup;
 mod checkpoints;
 mod clock;
+mod compose;
 mod database;
 mod ground;
 mod log;
 mod pace;
 mod questions;
 mod queue;
+mod recent;
 mod records;
+mod script;
 mod sealing;
 mod sequencer;
 mod standing;
@@ -250,6 +253,8 @@ impl Store {
                 clock,
                 process,
                 ground,
+                recent: recent::Recent::default(),
+                contended: false,
             }
             .run(receiver),
         );
