@@ -29,7 +29,7 @@ use crate::profile::{self, Issued};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Life of a node's certificate.
-const LEAF_DAYS: i64 = 30;
+const LEAF_DAYS: u32 = 30;
 
 /// A node that is to be added.
 #[derive(Clone, Debug)]
@@ -266,7 +266,7 @@ fn split_endpoint(endpoint: &str) -> Result<(&str, u16), CertsError> {
     acts::split_endpoint(endpoint).ok_or_else(|| CertsError::Endpoint(endpoint.to_owned()))
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let encoded = STANDARD.encode(der);
     let lines: Vec<_> = encoded.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
