@@ -23,8 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::CertsError;
 use crate::keys::{KeyFiles, KeyStore, write_whole};
-pub use crate::node_keys::notes_in;
-use crate::node_keys::notes_of;
+pub use crate::node_keys::{notes_in, notes_of};
 use crate::profile::{self, Issued};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

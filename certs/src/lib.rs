@@ -15,6 +15,7 @@ pub mod issuer;
 pub mod keys;
 pub mod life;
 mod node_keys;
+pub mod orders;
 pub mod passphrase;
 pub mod person_key;
 mod profile;
