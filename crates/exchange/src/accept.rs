@@ -80,6 +80,12 @@ impl Accepted {
         self.origin.node
     }
 
+    /// When the newest was asked.
+    pub(crate) fn time(&self) -> Time {
+        let times = self.questions.iter().map(|question| question.time);
+        times.max().unwrap_or(self.expires)
+    }
+
     /// Whether nobody waits for it.
     pub(crate) fn is_batch(&self) -> bool {
         self.questions

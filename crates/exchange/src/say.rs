@@ -102,10 +102,12 @@ impl<N: Network> Exchange<N> {
         let run = if to_asker {
             run.clone()
         } else {
+            // The asker's clock may be ahead of ours, and its newest key younger than that.
+            let now = self.clock.now().max(asked.time());
             let key = self
                 .trust
                 .load()
-                .sealing_key(asked.asker(), self.clock.now())
+                .sealing_key(asked.asker(), now)
                 .ok_or(ExchangeError::NoSealingKey)?;
             let mut statements = Vec::with_capacity(run.statements.len());
             for statement in &run.statements {

@@ -184,7 +184,7 @@ impl Sequencer {
         let number = i64::from(self.origin.number);
         let before = std::mem::take(&mut edge.signed);
         let (size_before, time_before) = (edge.frontier.size().cast_signed(), edge.time.millis());
-        let now = self.clock.now().max(edge.time);
+        let now = self.clock.now()?.max(edge.time);
         let mut rows = Rows::default();
         let mut learned: HashMap<String, Held> = HashMap::new();
         let mut imported = read.imports.clone();

@@ -7,6 +7,7 @@
 
 mod backup;
 mod checkpoints;
+mod clock;
 mod compose;
 mod database;
 mod ground;
@@ -26,7 +27,6 @@ mod verify;
 mod witness;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 pub use backup::{SCHEMA, Scratch, tables};
 pub use checkpoints::{Cover, HeldCheckpoint, OpenLog, StoredFork, Unwitnessed};
@@ -154,7 +154,7 @@ pub struct Store {
     tiles: Arc<tiles::Tiles>,
     /// This process among those that share the database.
     process: Arc<str>,
-    held: Arc<AtomicBool>,
+    clock: Arc<clock::LogClock>,
     ground: Arc<ground::Ground>,
 }
 
@@ -228,6 +228,7 @@ impl Store {
             .map_err(|_| StoreError::Keys("the log's key does not sign"))?;
         on!(&database, pool => sqlx::query("INSERT INTO head (one, number, size, time, checkpoint) VALUES (1, $1, 0, 0, $2) ON CONFLICT DO NOTHING").bind(i64::from(origin.number)).bind(empty.to_string()).execute(pool).await.map(drop))?;
         let ground = Arc::new(ground);
+        let clock = Arc::new(clock::LogClock::new(clock));
         let process: Arc<str> = format!("{:032x}", fastrand::u128(..)).into();
         let (jobs, persons) = tokio::sync::mpsc::channel(1024);
         let (batches, of_batches) = tokio::sync::mpsc::channel(16);
@@ -240,7 +241,7 @@ impl Store {
             batches,
             tiles: Arc::default(),
             process: Arc::clone(&process),
-            held: Arc::default(),
+            clock: Arc::clone(&clock),
             ground: Arc::clone(&ground),
         };
         match store.look().await {

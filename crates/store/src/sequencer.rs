@@ -10,10 +10,11 @@ use sanku_federation_protocol::entry::Draft;
 use sanku_federation_protocol::names::{Origin, StatementId};
 use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_tlog::{Frontier, Hash, SigningKey};
-use sanku_values::{Clock, Time};
+use sanku_values::Time;
 use sqlx::Row;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::clock::LogClock;
 use crate::compose::{Incoming, Read, Written};
 use crate::database::{CALL, Database, on};
 use crate::ground::{Ground, IsOf, broken};
@@ -196,7 +197,7 @@ pub(crate) struct Sequencer {
     pub(crate) keys: StorageKeys,
     pub(crate) origin: Origin,
     pub(crate) signing: SigningKey,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<LogClock>,
     pub(crate) process: Arc<str>,
     pub(crate) ground: Arc<Ground>,
     pub(crate) recent: Recent,
@@ -266,7 +267,9 @@ impl Sequencer {
         tracing::error!(%error, "the log could not be written");
         for job in group {
             let said = match &error {
-                kept @ (StoreError::Recovering(_) | StoreError::Full | StoreError::Failed) => kept.clone(),
+                kept @ (StoreError::Recovering(_) | StoreError::Clock | StoreError::Full | StoreError::Failed) => {
+                    kept.clone()
+                }
                 other => StoreError::NotWritten(other.to_string()),
             };
             let _ = job.reply.send(Err(said));

@@ -294,7 +294,8 @@ async fn its_standing_is_counted_and_a_held_log_takes_nothing(url: &str) {
         (before.entries + 1, before.imports + 1, before.records + 2)
     );
 
-    store.hold(true);
+    let (apart, day) = (Duration::from_secs(15 * 60), Duration::from_secs(24 * 3600));
+    store.keep_within(apart, Some(now().plus(day)));
     let refused = store.append("acts".to_owned(), vec![act("held")], Vec::new()).await;
     assert!(matches!(refused, Err(StoreError::Clock)), "{refused:?}");
     assert!(matches!(
@@ -302,7 +303,7 @@ async fn its_standing_is_counted_and_a_held_log_takes_nothing(url: &str) {
         Err(StoreError::Clock)
     ));
     assert_eq!(store.standing().await.unwrap(), after, "what is held writes nothing");
-    store.hold(false);
+    store.keep_within(apart, Some(now().plus(apart / 2)));
     store
         .append("acts".to_owned(), vec![act("held")], Vec::new())
         .await
