@@ -289,9 +289,11 @@ fn lost_a_race(error: &Unopened) -> bool {
         return false;
     };
     let busy = |code: &str| code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6));
+    // Of two that take the same step at once the later one finds the table, or the column, that the other just made.
+    let made = |message: &str| message.contains("already exists") || message.contains("duplicate column name");
     error
         .as_database_error()
-        .is_some_and(|error| error.code().is_some_and(|code| busy(&code)) || error.message().contains("already exists"))
+        .is_some_and(|error| error.code().is_some_and(|code| busy(&code)) || made(error.message()))
 }
 
 /// How many steps the schema has.
