@@ -14,7 +14,7 @@ use sanku_federation_protocol::names::{Priority, StatementId};
 use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_federation_protocol::stream::{Event, Reader};
 use sanku_store::{AskedKind, Effect, Unwitnessed, key_name};
-use sanku_tlog::Checkpoint;
+use sanku_tlog::{Checkpoint, Hash};
 use sanku_values::{DivisionCode, Time};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -44,6 +44,8 @@ pub struct Asked {
     pub question: VerifiedRun,
     /// The merged result.
     pub merged: Merged,
+    /// SHA-256 of its bytes.
+    pub digest: Hash,
     /// When it is asked again by itself; nothing at its end.
     pub again: Option<Time>,
     /// Of which logs it rests on runs that no cosignature that counts covers yet, how many and since when.

@@ -29,7 +29,8 @@ impl<N: Network> Exchange<N> {
         let merged = self.merged(&recalled.run, &recalled.known)?;
         let again = self.store.due(id).await?;
         let unwitnessed = self.unwitnessed(id, &recalled).await?;
-        Ok(recalled.asked(id, merged, again, unwitnessed))
+        let digest = merged.digest();
+        Ok(recalled.asked(id, (merged, digest), again, unwitnessed))
     }
 
     /// What a question of ours rests on that no cosignature that counts covers.
@@ -130,19 +131,20 @@ impl<N: Network> Exchange<N> {
         }
         let merged = self.merged_of(asked, &recalled.known);
         let again = self.again_at(asked, &recalled.known, &merged, attempt).await?;
+        let digest = merged.digest();
         let leaves: Vec<_> = recalled.known.leaves().into_iter().collect();
         let before = recalled.result.take();
         // The same again is no news. Whatever came is known already: statements count by their leaf hashes.
         if before
             .as_ref()
-            .is_some_and(|(_, before)| before.merged == leaves && before.digest == merged.digest())
+            .is_some_and(|(_, before)| before.merged == leaves && before.digest == digest)
         {
             self.store.ask_again_at(asked.id, again).await?;
         } else {
             let body = ResultBody {
                 salt: Salt::generate()?,
                 merged: leaves,
-                digest: merged.digest(),
+                digest,
                 supersedes: before.map(|(leaf, _)| leaf),
             };
             effects.push(Effect::AskAgain {
@@ -171,7 +173,7 @@ impl<N: Network> Exchange<N> {
         } else {
             self.unwitnessed(asked.id, &recalled).await?
         };
-        Ok(recalled.asked(asked.id, merged, again, unwitnessed))
+        Ok(recalled.asked(asked.id, (merged, digest), again, unwitnessed))
     }
 
     /// When what is missing is asked again: nothing at the question's end.
@@ -239,11 +241,18 @@ impl Recalled {
         logs.into_iter().map(unwitnessed).collect()
     }
 
-    fn asked(self, id: StatementId, merged: Merged, again: Option<Time>, unwitnessed: Vec<Unwitnessed>) -> Asked {
+    fn asked(
+        self,
+        id: StatementId,
+        (merged, digest): (Merged, Hash),
+        again: Option<Time>,
+        unwitnessed: Vec<Unwitnessed>,
+    ) -> Asked {
         Asked {
             id,
             question: self.run,
             merged,
+            digest,
             again,
             unwitnessed,
         }

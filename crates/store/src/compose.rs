@@ -10,7 +10,7 @@ use sanku_tlog::{Checkpoint, Hash, SignedNote};
 use sanku_values::{DivisionCode, Time};
 
 use crate::StoreError;
-use crate::log::{OwnKey, frontier_nodes, place};
+use crate::log::{OwnKey, frontier_nodes, place, root_level};
 use crate::recent::Held;
 use crate::records::ImportRows;
 use crate::script::{Script, Value};
@@ -195,8 +195,8 @@ impl Sequencer {
                     Statement::said(draft, &self.origin, now).map_err(|error| StoreError::Draft(error.to_string()))?;
                 edge.frontier.push(statement.leaf, |level, index, hash| {
                     made.insert((level, index), hash);
-                    if level > 0 && level % 8 == 0 {
-                        let (level, index) = (i64::from(level / 8), index.cast_signed());
+                    if let Some(level) = root_level(level) {
+                        let (level, index) = (i64::from(level), index.cast_signed());
                         let hash = hash.bytes().to_vec();
                         rows.roots
                             .push([number.into(), level.into(), index.into(), hash.into()]);

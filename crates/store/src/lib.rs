@@ -11,6 +11,7 @@ mod compose;
 mod database;
 mod ground;
 mod log;
+mod near;
 mod pace;
 mod questions;
 mod queue;
