@@ -6,12 +6,12 @@
 //! one transaction under the head's lock: while a large one is written, the log waits.
 
 mod backup;
+mod blocks;
 mod checkpoints;
 mod compose;
 mod database;
 mod ground;
 mod log;
-mod near;
 mod pace;
 mod questions;
 mod queue;
@@ -21,7 +21,6 @@ mod script;
 mod sealing;
 mod sequencer;
 mod standing;
-mod tiles;
 mod verify;
 mod witness;
 
@@ -150,7 +149,7 @@ pub struct Store {
     origin: Origin,
     verifier: VerifierKey,
     jobs: tokio::sync::mpsc::Sender<sequencer::Job>,
-    tiles: Arc<tiles::Tiles>,
+    blocks: Arc<blocks::Blocks>,
     /// This process among those that share the database.
     process: Arc<str>,
     held: Arc<AtomicBool>,
@@ -235,7 +234,7 @@ impl Store {
             origin: origin.clone(),
             verifier,
             jobs,
-            tiles: Arc::default(),
+            blocks: Arc::default(),
             process: Arc::clone(&process),
             held: Arc::default(),
             ground: Arc::clone(&ground),

@@ -12,9 +12,9 @@ use sanku_tlog::{
 };
 use sqlx::Row;
 
+use crate::blocks::Near;
 use crate::database::on;
 use crate::ground::broken;
-use crate::near::Near;
 use crate::sealing::DataKey;
 use crate::{Store, StoreError};
 
@@ -186,12 +186,7 @@ impl Store {
         let mut nodes = HashMap::new();
         let mut near = Near::default();
         for (level, index) in wanted {
-            let (tile, start, count) = place_of(level, index);
-            let hash = match tile {
-                0 => self.node_near(&mut near, level, start.unsigned_abs(), count).await?,
-                _ => node_of(&self.hashes_within(tile, start, count).await?, count)?,
-            };
-            nodes.insert((level, index), hash);
+            nodes.insert((level, index), self.node(&mut near, level, index).await?);
         }
         Ok(nodes)
     }
@@ -238,15 +233,6 @@ pub(crate) fn frontier_nodes(size: u64) -> Vec<(u8, u64)> {
         start += 1 << level;
     }
     nodes
-}
-
-/// At which level of `roots` the hash of a perfect subtree of this height is kept: of full tiles, and of sixteen entries at 0.
-pub(crate) const fn root_level(height: u8) -> Option<u8> {
-    match height {
-        4 => Some(0),
-        height if height > 0 && height % 8 == 0 => Some(height / 8),
-        _ => None,
-    }
 }
 
 /// Where the hashes of a perfect subtree stand: tile level, first index at that level, how many.

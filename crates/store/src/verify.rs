@@ -7,10 +7,10 @@ use sanku_tlog::{Checkpoint, Frontier, Hash, leaf_hash};
 use sanku_values::Time;
 use sqlx::Row;
 
+use crate::blocks::{SIXTEEN, root_level};
 use crate::database::on;
 use crate::ground::broken;
-use crate::log::{frontier_nodes, held, node_of, place, place_of, root_level};
-use crate::near::SIXTEEN;
+use crate::log::{frontier_nodes, held, node_of, place, place_of};
 use crate::{Store, StoreError};
 
 impl Store {
@@ -71,8 +71,7 @@ impl Store {
                     why: "the entry is missing",
                 });
             }
-            let roots = self.roots_of_sixteen(first / SIXTEEN).await?;
-            let roots: HashMap<_, _> = (first / SIXTEEN..).zip(roots).collect();
+            let roots = self.roots_from(0, first / SIXTEEN).await?;
             for ((place, line, body, key_name), index) in rows.iter().zip(first..) {
                 if place.unsigned_abs() != index {
                     return Err(StoreError::Broken {
@@ -121,15 +120,17 @@ impl Store {
                     full.extend(root_level(height).map(|level| (level, index, hash)));
                 });
                 for (level, place, hash) in full {
-                    let (stored, many, why) = if level == 0 {
-                        // Of an older log they are missing; where one stands it holds.
-                        let stands = roots.get(&place).copied().unwrap_or(hash);
-                        (vec![stands], 15, "one of 16 entries from here was changed")
-                    } else {
-                        let stored = self.tile_hashes(level, place.cast_signed(), 1).await?;
-                        (stored, 255, "one of 256 entries from here was changed")
+                    let stored = match level {
+                        0 => roots.get(&place).copied(),
+                        level => self.roots_from(level, place).await?.get(&place).copied(),
                     };
-                    if stored != [hash] {
+                    // Those between the roots of full tiles are missing in an older log; where one stands it holds.
+                    if stored.or((level <= 0).then_some(hash)) != Some(hash) {
+                        let (many, why) = if level == 0 {
+                            (15, "one of 16 entries from here was changed")
+                        } else {
+                            (255, "one of 256 entries from here was changed")
+                        };
                         return Err(StoreError::Broken {
                             index: index - many,
                             why,

@@ -353,7 +353,7 @@ async fn proofs_hold_with_and_without_the_roots_of_sixteen(url: &str) {
             )
         }
     };
-    let gaps = unguarded("DELETE FROM roots WHERE level = 0 AND (idx = 3 OR idx = 16 OR idx > 30)");
+    let gaps = unguarded("DELETE FROM roots WHERE level <= 0 AND (idx = 3 OR idx = 16 OR idx > 30)");
     run_raw(url, &gaps).await.unwrap();
     all_hold().await;
     store.verify(|_, _| {}).await.unwrap();
