@@ -23,13 +23,12 @@ use zeroize::Zeroizing;
 
 use crate::CertsError;
 use crate::keys::{KeyFiles, KeyStore, write_whole};
-pub use crate::node_keys::notes_in;
-use crate::node_keys::notes_of;
+pub use crate::node_keys::{notes_in, notes_of};
 use crate::profile::{self, Issued};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Life of a node's certificate.
-const LEAF_DAYS: i64 = 30;
+const LEAF_DAYS: u32 = 30;
 
 /// A node that is to be added.
 #[derive(Clone, Debug)]
@@ -101,7 +100,8 @@ impl Federation {
         keys.keep("root", &root.key)?;
         keys.keep("authority", &authority.key)?;
         let until = |days: u32| now.plus(DAY * days);
-        let earlier = now.minus(Duration::from_secs(60));
+        // Clocks may differ by 15 minutes: what begins now has begun for whoever's clock lags.
+        let earlier = now.minus(Duration::from_secs(15 * 60));
         let root_note = Root {
             key: root_key.verifier().clone(),
             certificates: vec![STANDARD.encode(&root.certificate)],
@@ -265,7 +265,7 @@ fn split_endpoint(endpoint: &str) -> Result<(&str, u16), CertsError> {
     acts::split_endpoint(endpoint).ok_or_else(|| CertsError::Endpoint(endpoint.to_owned()))
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let encoded = STANDARD.encode(der);
     let lines: Vec<_> = encoded.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))

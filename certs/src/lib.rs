@@ -1,18 +1,25 @@
 //! Node certificates and keys (节点证书与密钥): profiles, authorities, the strict verifier, keys at rest. No HTTP, no SQL.
 //!
 //! Follows RFC 5280 and the federation's notes. Who may (`life`), whose keys (`person_key`, `custodians`, `node_keys`), how a
-//! machine comes in (`invitation`), what is issued (`profile`), what is accepted (`verify`).
+//! machine comes in (`invitation`), what it is granted (`requests`), what is issued (`issuer`, `issuance`, `profile`), what is
+//! accepted (`verify`).
 
 pub mod check;
 pub mod custodians;
 pub mod federation;
+#[cfg(test)]
+mod fixture;
 pub mod invitation;
+pub mod issuance;
+pub mod issuer;
 pub mod keys;
 pub mod life;
 mod node_keys;
+pub mod orders;
 pub mod passphrase;
 pub mod person_key;
-pub mod profile;
+mod profile;
+pub mod requests;
 pub mod verify;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +28,7 @@ pub use federation::{Federation, NewNode};
 pub use node_keys::NodeKeys;
 use sanku_federation_protocol::notes::NoteRefused;
 use sanku_values::DivisionCode;
-pub use verify::{PeerIdentity, Reason, Refused, Role, verify_chain};
+pub use verify::{PeerIdentity, Reason, Refused, Role, judge_chain, verify_chain};
 
 /// Why keys or certificates cannot be made or used.
 #[derive(Debug, thiserror::Error)]

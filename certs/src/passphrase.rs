@@ -1,6 +1,7 @@
 //! Passphrases (口令): keys of people and of the root are sealed under them through Argon2id (RFC 9106).
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -10,7 +11,7 @@ use unicode_normalization::UnicodeNormalization;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::CertsError;
-use crate::keys::random;
+use crate::keys::{random, read_private};
 
 /// Fewest characters of a passphrase.
 const SHORTEST: usize = 12;
@@ -36,8 +37,21 @@ impl Passphrase {
         Ok(Self(text))
     }
 
-    /// Whether two people chose the same one.
-    pub(crate) fn is(&self, other: &Self) -> bool {
+    /// A passphrase from a file that nobody else may read: its one line.
+    pub fn from_file(path: &Path) -> Result<Self, CertsError> {
+        let text = read_private(path)?;
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        if line.contains('\n') {
+            return Err(CertsError::NotAFile(
+                path.to_owned(),
+                "一行口令 one line with a passphrase",
+            ));
+        }
+        Self::new(line.to_owned())
+    }
+
+    /// Whether two are the same.
+    pub fn is(&self, other: &Self) -> bool {
         *self.0 == *other.0
     }
 }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use http::{StatusCode, header};
-use sanku_exchange::{Asked, Case, ExchangeError, Progress, trace};
+use sanku_exchange::{Asked, CASES, Case, ExchangeError, Line, Progress, trace};
 use sanku_federation_protocol::body::Subject;
 use sanku_federation_protocol::names::StatementId;
 use sanku_federation_protocol::trace::Trace;
@@ -44,6 +44,7 @@ pub(crate) fn router(node: Arc<Running>) -> Router {
     Router::new()
         .route("/query", post(query))
         .route("/again", post(again))
+        .route("/batch", post(batch))
         .route("/withdraw", post(withdraw))
         .layer(from_fn_with_state(desk.clone(), admit))
         // Whoever only looks on is not waited for.
@@ -107,6 +108,41 @@ async fn query(State(exchange): State<SharedExchange>, State(work): State<Work>,
     }
 }
 
+/// Part of a batch, one case a line. What came of each is told as it is known, by its place among the lines.
+async fn batch(State(exchange): State<SharedExchange>, State(work): State<Work>, body: Bytes) -> Response {
+    let cases: Result<Vec<_>, _> = body
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(Case::parse)
+        .collect();
+    let cases = match cases {
+        Ok(cases) if cases.len() <= CASES => cases,
+        Ok(_) => return failed(StatusCode::BAD_REQUEST, "案件过多", "more than 256 cases in one call"),
+        Err(why) => return failed(StatusCode::BAD_REQUEST, "案件文件不对 the case file is wrong:", &why),
+    };
+    lines(&work, move |sender| async move {
+        let each = |place: usize, came: Line| {
+            let line = match came {
+                Ok(asked) => {
+                    let subjects = result::subjects(&asked.question);
+                    result_line(Head::Place(place), &exchange, &asked, subjects.as_deref())
+                }
+                Err(error) => {
+                    let rule = match &error {
+                        ExchangeError::Refused(rule) => Some(rule.as_str()),
+                        _ => None,
+                    };
+                    let refused = json!({ "place": place, "refused": rule, "message": error.to_string() });
+                    Ok(format!("{refused}\n"))
+                }
+            };
+            // There is room for every case of a call; whoever listened may have gone.
+            let _ = line.map(|line| sender.try_send(line));
+        };
+        exchange.ask_batch(cases, each).await;
+    })
+}
+
 async fn again(State(exchange): State<SharedExchange>, State(work): State<Work>, Json(again): Json<Again>) -> Response {
     lines(&work, move |sender| async move {
         let progress = |step: Progress| drop(sender.try_send(progress_line(&step)));
@@ -127,7 +163,7 @@ async fn follow(
         let known = exchange.known(follow.id).await;
         let subjects = known.ok().and_then(|(run, _)| result::subjects(&run));
         let followed = exchange.follow(follow.id, |asked| {
-            let line = result_line("changed", &exchange, asked, subjects.as_deref());
+            let line = result_line(Head::Event("changed"), &exchange, asked, subjects.as_deref());
             line.is_ok_and(|line| sender.try_send(line).is_ok())
         });
         let line = tokio::select! {
@@ -217,16 +253,25 @@ fn progress_line(step: &Progress) -> String {
     format!("{line}\n")
 }
 
+/// What stands before a result: what happened, or its place among the lines of a batch.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Head {
+    Event(&'static str),
+    Place(usize),
+}
+
 /// The line of a result.
 fn result_line(
-    event: &'static str,
+    head: Head,
     exchange: &SharedExchange,
     asked: &Asked,
     subjects: Option<&[Subject]>,
 ) -> Result<String, serde_json::Error> {
     #[derive(Serialize)]
-    struct Line<'a> {
-        event: &'static str,
+    struct Whole<'a> {
+        #[serde(flatten)]
+        head: Head,
         result: Document<'a>,
     }
     let trust = exchange.trust();
@@ -236,7 +281,7 @@ fn result_line(
         trust: &trust,
         now: exchange.now(),
     };
-    let mut line = serde_json::to_string(&Line { event, result })?;
+    let mut line = serde_json::to_string(&Whole { head, result })?;
     line.push('\n');
     Ok(line)
 }
@@ -244,7 +289,7 @@ fn result_line(
 async fn conclude(exchange: &SharedExchange, sender: &mpsc::Sender<String>, asked: Result<Asked, ExchangeError>) {
     let line = asked.map_err(|error| error.to_string()).and_then(|asked| {
         let subjects = result::subjects(&asked.question);
-        result_line("result", exchange, &asked, subjects.as_deref()).map_err(|error| error.to_string())
+        result_line(Head::Event("result"), exchange, &asked, subjects.as_deref()).map_err(|error| error.to_string())
     });
     let line = line.unwrap_or_else(|error| {
         let failed = json!({ "event": "failed", "message": error, "trace": trace::current().id() });
