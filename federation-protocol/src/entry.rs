@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sanku_catalogue::CategoryId;
-use sanku_tlog::{Hash, leaf_hash};
+use sanku_tlog::{Hash, VerifierKey, leaf_hash};
 use sanku_values::{DivisionCode, Time};
 use serde::{Deserialize, Serialize};
 
@@ -136,8 +136,56 @@ entries! {
         object: Pseudonym,
         #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
         to: Option<DivisionCode>,
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+        public: Option<Public>,
     }
 }
+
+/// What an act says to everybody, where its action needs that (公开内容).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Public {
+    /// `log.open`, the first entry of a later log: which log it takes over from, and the largest checkpoint known of that.
+    LogOpen {
+        /// The log before.
+        before: Origin,
+        /// Its size.
+        size: u64,
+        /// Its root there.
+        root: Hash,
+    },
+    /// `log.close`, the last entry of a log that ends as planned: which log takes over, and its key.
+    LogClose {
+        /// The log that takes over.
+        next: Origin,
+        /// Its key.
+        key: VerifierKey,
+    },
+}
+
+impl Public {
+    /// The action that goes with it.
+    pub const fn action(&self) -> &'static str {
+        match self {
+            Self::LogOpen { .. } => OPEN,
+            Self::LogClose { .. } => CLOSE,
+        }
+    }
+
+    /// Whether an act of this log may say it: the other log is the same node's, an earlier or a later one.
+    fn fits(&self, log: &Origin) -> bool {
+        let same = |other: &Origin| other.federation == log.federation && other.node == log.node;
+        match self {
+            Self::LogOpen { before, .. } => same(before) && before.number < log.number,
+            Self::LogClose { next, key } => same(next) && next.number > log.number && key.name() == next.to_string(),
+        }
+    }
+}
+
+/// The action of a log's first entry.
+const OPEN: &str = "log.open";
+/// The action of a log's last entry.
+const CLOSE: &str = "log.close";
 
 /// A parsed entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,6 +226,11 @@ impl Entry {
             Said::Query(query) if !(1..=250).contains(&query.subjects) => Some("subjects are 1 to 250"),
             Said::Query(query) => codes(query.scope, &query.targets),
             Said::Withdrawal(withdrawal) => codes(withdrawal.scope, &withdrawal.targets),
+            Said::Act(act) => match &act.public {
+                Some(public) if public.action() == act.action.as_str() && public.fits(&self.log) => None,
+                None if !matches!(act.action.as_str(), OPEN | CLOSE) => None,
+                _ => Some("what the act says to everybody is not its action's"),
+            },
             _ => None,
         }
     }

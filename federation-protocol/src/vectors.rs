@@ -6,9 +6,9 @@ use sanku_values::Date;
 use serde_json::{Value, json};
 
 use crate::body::{ActBody, Body, Salt, WithdrawalBody};
-use crate::entry::{ActEntry, Said, WithdrawalEntry};
+use crate::entry::{ActEntry, Public, Said, WithdrawalEntry};
 use crate::fixture::{
-    CITY, EVERYBODY, HERE, THERE, World, code, days, fingerprint, found, job, job_of, log_key, minute, no_revocations,
+    CITY, EVERYBODY, HERE, THERE, World, code, days, fingerprint, found, job, job_of, key, log_key, minute, no_revocations,
     notes, nothing, publisher_key, registry, root_key, signed, status, unavailable,
 };
 use crate::names::{Outcome, Rule, ScopeLabel, Status};
@@ -53,6 +53,7 @@ fn world() -> World {
         action: "import".parse().unwrap(),
         object: sanku_tlog::Hash::of(b"object"),
         to: None,
+        public: None,
     };
     let body = ActBody {
         salt: Salt::of([8; 16]),
@@ -63,6 +64,24 @@ fn world() -> World {
         about: None,
     };
     world.say(HERE, minute(6), Said::Act(act), body.line().unwrap());
+    let close = ActEntry {
+        action: "log.close".parse().unwrap(),
+        object: sanku_tlog::Hash::of(b"hubei.example/node/421002/2"),
+        to: None,
+        public: Some(Public::LogClose {
+            next: "hubei.example/node/421002/2".parse().unwrap(),
+            key: key("node/421002/2", 40).verifier().clone(),
+        }),
+    };
+    let body = ActBody {
+        salt: Salt::of([9; 16]),
+        who: "node".to_owned(),
+        what: "log.close".to_owned(),
+        purpose: None,
+        digest: None,
+        about: None,
+    };
+    world.say(HERE, minute(7), Said::Act(close), body.line().unwrap());
     world
 }
 

@@ -129,9 +129,27 @@ KINDS = {
     "account": {"re": text(HEX)},
     "result": {"re": text(HEX), "complete": lambda value: isinstance(value, bool)},
     "withdrawal": {"mandate_id": text(UUID7), "registry": note_ref, "scope": SCOPE, "targets": rising(text(CODE)), "expires": text(TIME)},
-    "act": {"action": text(WORD), "object": text(HEX), "to": text(CODE)},
+    "act": {"action": text(WORD), "object": text(HEX), "to": text(CODE), "public": lambda value: isinstance(value, dict) and len(value) == 1},
 }
-OPTIONAL = {"targets", "to"}
+OPTIONAL = {"targets", "to", "public"}
+
+
+def public_of(entry):
+    """What a log's first and last entry say to everybody: which log was before, or comes next."""
+    action, public, number = entry["action"], entry.get("public"), lambda log: int(log.rsplit("/", 1)[1])
+    log, node = entry["log"], entry["log"].rsplit("/", 1)[0]
+    if action == "log.open":
+        said = public and public.get("log_open")
+        need(isinstance(said, dict) and set(said) == {"before", "size", "root"}, "log.open names the log before")
+        need(text(ORIGIN)(said["before"]) and whole(said["size"]) and text(HEX)(said["root"]), "log.open")
+        need(said["before"].rsplit("/", 1)[0] == node and number(said["before"]) < number(log), "a log before of the same node")
+    elif action == "log.close":
+        said = public and public.get("log_close")
+        need(isinstance(said, dict) and set(said) == {"next", "key"}, "log.close names the next log")
+        need(text(ORIGIN)(said["next"]) and isinstance(said["key"], str) and said["key"].startswith(said["next"] + "+"), "log.close")
+        need(said["next"].rsplit("/", 1)[0] == node and number(said["next"]) > number(log), "a next log of the same node")
+    else:
+        need(public is None, "this action says nothing to everybody")
 
 
 def entry_of(line):
@@ -143,6 +161,8 @@ def entry_of(line):
     need(all(key in entry for key in shape if key not in OPTIONAL), "a key is missing")
     if "scope" in entry:
         need(("targets" in entry) == (entry["scope"] == "codes"), "targets go with scope codes alone")
+    if entry["kind"] == "act":
+        public_of(entry)
     return entry
 
 

@@ -63,6 +63,7 @@ fn act(what: &str) -> Draft {
         action: "look".parse().unwrap(),
         object: Hash::of(what.as_bytes()),
         to: None,
+        public: None,
     };
     Draft {
         id: StatementId::generate(now()),
