@@ -8,6 +8,7 @@ pub mod federation;
 pub mod keys;
 mod node_keys;
 pub mod profile;
+pub mod renumber;
 pub mod verify;
 
 use std::path::{Path, PathBuf};

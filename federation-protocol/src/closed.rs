@@ -44,7 +44,8 @@ impl Names {
     /// Whether another node than this one named a leaf, witnessed by then.
     pub(crate) fn name(&self, leaf: &Hash, of: DivisionCode, until: Time) -> bool {
         let by = self.0.get(leaf).into_iter().flatten();
-        by.into_iter().any(|(node, witnessed)| *node != of && *witnessed <= until)
+        by.into_iter()
+            .any(|(node, witnessed)| *node != of && *witnessed <= until)
     }
 }
 

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::body::{ActBody, Body, Salt, WithdrawalBody};
 use crate::entry::{ActEntry, Public, Said, WithdrawalEntry};
 use crate::fixture::{
-    CITY, EVERYBODY, HERE, THERE, World, code, days, fingerprint, found, job, job_of, key, log_key, minute, no_revocations,
-    notes, nothing, publisher_key, registry, root_key, signed, status, unavailable,
+    CITY, EVERYBODY, HERE, THERE, World, code, days, fingerprint, found, job, job_of, key, log_key, minute,
+    no_revocations, notes, nothing, publisher_key, registry, root_key, signed, status, unavailable,
 };
 use crate::names::{Outcome, Rule, ScopeLabel, Status};
 use crate::notes::{RawNote, name};

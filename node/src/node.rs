@@ -36,16 +36,10 @@ pub(crate) fn load(config: Option<&Path>) -> anyhow::Result<Loaded> {
 
 impl Identity {
     /// Reads keys, certificates and notes and judges them together.
-    pub(crate) fn read(loaded: &Loaded, clock: &dyn Clock) -> anyhow::Result<Self> {
+    pub(crate) async fn read(loaded: &Loaded, clock: &dyn Clock) -> anyhow::Result<Self> {
         let config = &loaded.node;
         let folder = &config.identity.directory;
         let wrong = |message: String, cure: &str| loaded.finding("identity.directory", message, cure);
-        let keys = NodeKeys::load(folder, &config.federation, config.code, 1).map_err(|error| {
-            wrong(
-                error.to_string(),
-                "改正后再试；密钥可从备份恢复 mend it as it says; keys come back from the backup",
-            )
-        })?;
         let fingerprint: Hash = config
             .root
             .parse()
@@ -56,7 +50,7 @@ impl Identity {
                 "把联邦的公告放进 notes/ copy the federation's notes into notes/",
             )
         })?;
-        let (trust, refused) = Trust::from_notes(
+        let (mut trust, refused) = Trust::from_notes(
             config.federation.clone(),
             fingerprint,
             notes.iter().map(Vec::as_slice),
@@ -75,6 +69,9 @@ impl Identity {
                 "从发布者重新取得公告 fetch the notes again from their publisher"
             ));
         }
+        // Those that came over the network may name a newer log.
+        let kept = sanku_store::kept_notes(&config.storage.url).await;
+        trust.accept_all(kept.iter().map(String::as_bytes), clock.now());
         let row = trust
             .registry()
             .and_then(|(_, registry, _)| registry.node(config.code).cloned());
@@ -88,6 +85,13 @@ impl Identity {
                 "用 sanku federation add 加入 add it with `sanku federation add`"
             ));
         };
+        let number = row.logs.iter().map(|log| log.number).max().unwrap_or(1);
+        let keys = NodeKeys::load(folder, &config.federation, config.code, number).map_err(|error| {
+            wrong(
+                error.to_string(),
+                "改正后再试；密钥可从备份恢复，用登记公告中最新日志号的那一份 mend it as it says; keys come back from their backup, the one of the newest log number in the registry",
+            )
+        })?;
         if !row.logs.iter().any(|log| log.key == *keys.log.verifier()) {
             bail!(wrong(
                 "日志密钥不是登记公告中的那一把 the log's key is not the registry's".to_owned(),
@@ -133,7 +137,7 @@ impl Node {
     pub(crate) async fn open(config: Option<&Path>) -> anyhow::Result<Self> {
         let loaded = load(config)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let Identity { keys, mut trust } = Identity::read(&loaded, &*clock)?;
+        let Identity { keys, mut trust } = Identity::read(&loaded, &*clock).await?;
         let store = store_at(&loaded.node.storage.url, &keys, &clock)
             .await
             .map_err(|error| {
@@ -143,7 +147,7 @@ impl Node {
                     "核对地址、权限和磁盘空间 see address, permissions and free space",
                 )
             })?;
-        Memory(loaded.node.storage.memory.clone()).recall(&store).await;
+        Memory(loaded.node.storage.memory.clone()).recall(&store, &trust).await;
         let kept = store.notes().await?;
         trust.accept_all(kept.iter().map(String::as_bytes), clock.now());
         let names: Vec<_> = trust

@@ -16,9 +16,11 @@ mod conduct;
 mod follow;
 pub mod links;
 mod log_files;
+pub mod lost;
 mod neighbours;
 pub mod network;
 mod once;
+pub mod opening;
 mod pace;
 mod peers;
 mod question;
@@ -33,8 +35,8 @@ pub mod trace;
 mod withdraw;
 mod witness;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 pub use asker::{Asked, Progress};
@@ -57,6 +59,11 @@ use sanku_values::{Clock, DivisionCode, Time};
 use tokio::time::Instant;
 pub use witness::WitnessAnswer;
 
+/// What a mutex holds, whoever panicked with it.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The keys that the exchange itself uses; the log's key is the store's.
 #[derive(Debug)]
 pub struct OwnKeys {
@@ -64,6 +71,8 @@ pub struct OwnKeys {
     pub sealing: SealingKey,
     /// Cosigns neighbours' checkpoints.
     pub witness: SigningKey,
+    /// Signed this node's earlier logs.
+    pub earlier: Vec<SigningKey>,
 }
 
 /// Who hands in a statement.
@@ -180,6 +189,9 @@ pub struct Exchange<N> {
     policy: Policy,
     sealing: SealingKey,
     witness: SigningKey,
+    earlier: Vec<SigningKey>,
+    heard: Mutex<BTreeSet<DivisionCode>>,
+    notes_kept: std::sync::atomic::AtomicU64,
     clock: Arc<dyn Clock>,
     seats: once::Seats,
     conclusions: once::Seats,
@@ -213,6 +225,9 @@ impl<N: Network> Exchange<N> {
             network,
             sealing: keys.sealing,
             witness: keys.witness,
+            earlier: keys.earlier,
+            heard: Mutex::default(),
+            notes_kept: std::sync::atomic::AtomicU64::default(),
             clock,
             seats: once::Seats::default(),
             conclusions: once::Seats::default(),

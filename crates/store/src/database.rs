@@ -9,7 +9,7 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection, PgPool, SqlSafeStr, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, SqlSafeStr, SqliteConnection, SqlitePool};
 use tokio_util::sync::CancellationToken;
 
 use crate::StoreError;
@@ -218,6 +218,32 @@ impl Pool {
     }
 }
 
+/// How long somebody who only looks for notes waits for a database.
+const GLANCE: Duration = Duration::from_secs(5);
+
+/// The notes that the database behind a URL keeps, before anything is opened or made: they may name a newer log of this node.
+/// Nothing where there is none yet, or it does not answer.
+pub async fn kept_notes(url: &str) -> Vec<String> {
+    const NOTES: &str = "SELECT bytes FROM notes ORDER BY name, number";
+    let read = async {
+        if url.starts_with("postgres") {
+            let mut connection = PgConnection::connect(url).await?;
+            return sqlx::query_scalar(NOTES).fetch_all(&mut connection).await;
+        }
+        let options = SqliteConnectOptions::from_str(url)?
+            .create_if_missing(false)
+            .busy_timeout(GLANCE);
+        let mut connection = SqliteConnection::connect_with(&options).await?;
+        let notes = sqlx::query_scalar(NOTES).fetch_all(&mut connection).await;
+        connection.close().await?;
+        notes
+    };
+    match tokio::time::timeout(GLANCE, read).await {
+        Ok(Ok(notes)) => notes,
+        Ok(Err(_)) | Err(_) => Vec::new(),
+    }
+}
+
 /// Why a database did not open.
 enum Unopened {
     Connection(sqlx::Error),
@@ -297,21 +323,23 @@ fn lost_a_race(error: &Unopened) -> bool {
 /// How many steps the schema has.
 pub(crate) const STEPS: usize = NAMES.len();
 /// The schema's steps, the same for both.
-const NAMES: [&str; 4] = ["first", "queue", "witness", "checkpoints"];
-const SQLITE: [&str; 4] = [
+const NAMES: [&str; 5] = ["first", "queue", "witness", "checkpoints", "earlier"];
+const SQLITE: [&str; 5] = [
     include_str!("../migrations/0001.sqlite.sql"),
     include_str!("../migrations/0002.sqlite.sql"),
     include_str!("../migrations/0003.sqlite.sql"),
     include_str!("../migrations/0004.sqlite.sql"),
+    include_str!("../migrations/0005.sqlite.sql"),
 ];
-const POSTGRES: [&str; 4] = [
+const POSTGRES: [&str; 5] = [
     include_str!("../migrations/0001.postgres.sql"),
     include_str!("../migrations/0002.postgres.sql"),
     include_str!("../migrations/0003.postgres.sql"),
     include_str!("../migrations/0004.postgres.sql"),
+    include_str!("../migrations/0005.postgres.sql"),
 ];
 
-fn migrator(steps: &[&'static str; 4]) -> Migrator {
+fn migrator(steps: &[&'static str; 5]) -> Migrator {
     let steps = (1..).zip(NAMES).zip(steps).map(|((number, name), sql)| {
         let sql = AssertSqlSafe(*sql).into_sql_str();
         Migration::new(number, Cow::Borrowed(name), MigrationType::Simple, sql, false)

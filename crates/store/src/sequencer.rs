@@ -83,6 +83,8 @@ pub enum Effect {
     },
     /// What was asked is asked again then, or came to its end.
     AskAgain {
+        /// The log under whose number it was asked.
+        origin: Origin,
         /// Its id.
         id: StatementId,
         /// When; nothing at its end.
@@ -152,11 +154,13 @@ macro_rules! frontier_at {
     }};
 }
 
+pub(crate) use frontier_at;
+
 pub(crate) struct Sequencer {
     pub(crate) database: Database,
     pub(crate) keys: StorageKeys,
     pub(crate) origin: Origin,
-    pub(crate) signing: SigningKey,
+    pub(crate) signing: Arc<SigningKey>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) process: Arc<str>,
     pub(crate) ground: Arc<Ground>,
@@ -244,9 +248,7 @@ impl Sequencer {
             let text: String = head.try_get(3)?;
             let size = size.unsigned_abs();
             self.ground.stands(size)?;
-            if number != i64::from(self.origin.number) {
-                self.origin.is_of(number, size)?;
-            }
+            self.origin.is_of(number, size)?;
             let mut edge = match edge {
                 Some(edge) if self.ground.is_newest(&text) && edge.frontier.size() == size => edge,
                 _ => {
@@ -375,9 +377,9 @@ impl Sequencer {
                                 .bind(self.origin.to_string()).bind(id.to_string()).bind(kind.as_str()).bind(mandate.to_string()).bind(expires.millis())
                                 .bind(now.millis()).bind(&*self.process).bind(leased.millis()).execute(&mut *tx).await?;
                         }
-                        Effect::AskAgain { id, due } => {
+                        Effect::AskAgain { origin, id, due } => {
                             sqlx::query("UPDATE asked SET due = $1, leased = 0 WHERE origin = $2 AND id = $3")
-                                .bind(due.map(Time::millis)).bind(self.origin.to_string()).bind(id.to_string()).execute(&mut *tx).await?;
+                                .bind(due.map(Time::millis)).bind(origin.to_string()).bind(id.to_string()).execute(&mut *tx).await?;
                         }
                         // Judged above, before anything was written.
                         Effect::Under { .. } => {}

@@ -221,7 +221,11 @@ impl Lines {
             let row = trust.registered_log(&run.origin);
             row.is_some_and(|row| row.final_size.is_some())
         };
-        let naming = if self.runs.iter().any(is_closed) { self.runs.as_slice() } else { &[] };
+        let naming = if self.runs.iter().any(is_closed) {
+            self.runs.as_slice()
+        } else {
+            &[]
+        };
         for (run, at) in naming.iter().filter_map(|(_, run)| Some((run, witnessed(run)?))) {
             if let Ok(run) = run.clone().verify(&trust.when_witnessed(at)) {
                 names.take(&run, at);
