@@ -274,3 +274,38 @@ impl std::fmt::Debug for Draft {
         write!(out, "Draft({}, {})", self.said.kind(), self.id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn act(action: &str, public: &str) -> String {
+        let (id, hash) = ("019a0000-0000-7000-8000-000000000001", "0".repeat(64));
+        format!(
+            r#"{{"kind":"act","v":1,"log":"hubei.example/node/421002/2","time":"2026-11-24T08:00:00.000Z","id":"{id}","body":"{hash}","action":"{action}","object":"{hash}"{public}}}"#
+        )
+    }
+
+    #[test]
+    fn what_an_act_says_to_everybody_is_its_actions_and_of_the_same_node() {
+        let open = |before: &str| {
+            let hash = "0".repeat(64);
+            format!(r#","public":{{"log_open":{{"before":"{before}","size":7,"root":"{hash}"}}}}"#)
+        };
+        let good = act("log.open", &open("hubei.example/node/421002/1"));
+        let entry = Entry::parse(good.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(entry.line()).unwrap(), good);
+        for bad in [
+            act("log.open", ""),
+            act("log.close", &open("hubei.example/node/421002/1")),
+            act("import", &open("hubei.example/node/421002/1")),
+            act("log.open", &open("hubei.example/node/421002/2")),
+            act("log.open", &open("hubei.example/node/421003/1")),
+            act("log.open", &open("hubei.example/node/421002/1")).replace("\"size\":7", "\"size\":7,\"size\":7"),
+            act("log.open", &open("hubei.example/node/421002/1")).replace("\"size\":7", "\"size\":7,\"more\":7"),
+            act("log.open", r#","public":null"#),
+        ] {
+            assert!(Entry::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

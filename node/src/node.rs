@@ -7,7 +7,7 @@ use anyhow::bail;
 use sanku_certs::federation::notes_in;
 use sanku_certs::{NodeKeys, Role, verify_chain};
 use sanku_federation_protocol::trust::Trust;
-use sanku_store::{StorageKeys, Store, StoreError};
+use sanku_store::{Glance, StorageKeys, Store, StoreError};
 use sanku_tlog::{Hash, KeyType, SigningKey};
 use sanku_values::{Clock, SystemClock, Time};
 
@@ -36,7 +36,8 @@ pub(crate) fn load(config: Option<&Path>) -> anyhow::Result<Loaded> {
 
 impl Identity {
     /// Reads keys, certificates and notes and judges them together.
-    pub(crate) async fn read(loaded: &Loaded, clock: &dyn Clock) -> anyhow::Result<Self> {
+    /// What serves takes the newest log; a command stays with the one that the database has while nobody closed that.
+    pub(crate) async fn read(loaded: &Loaded, clock: &dyn Clock, serves: bool) -> anyhow::Result<Self> {
         let config = &loaded.node;
         let folder = &config.identity.directory;
         let wrong = |message: String, cure: &str| loaded.finding("identity.directory", message, cure);
@@ -70,8 +71,8 @@ impl Identity {
             ));
         }
         // Those that came over the network may name a newer log.
-        let kept = sanku_store::kept_notes(&config.storage.url).await;
-        trust.accept_all(kept.iter().map(String::as_bytes), clock.now());
+        let glance = Glance::at(&config.storage.url).await;
+        trust.accept_all(glance.notes.iter().map(String::as_bytes), clock.now());
         let row = trust
             .registry()
             .and_then(|(_, registry, _)| registry.node(config.code).cloned());
@@ -85,7 +86,12 @@ impl Identity {
                 "用 sanku federation add 加入 add it with `sanku federation add`"
             ));
         };
-        let number = row.logs.iter().map(|log| log.number).max().unwrap_or(1);
+        let newest = row.logs.iter().map(|log| log.number).max().unwrap_or(1);
+        let open = row.logs.iter().filter(|log| log.final_size.is_none());
+        let number = open
+            .map(|log| log.number)
+            .find(|number| !serves && glance.number == Some(*number))
+            .unwrap_or(newest);
         let keys = NodeKeys::load(folder, &config.federation, config.code, number).map_err(|error| {
             wrong(
                 error.to_string(),
@@ -133,11 +139,16 @@ pub(crate) async fn store_at(url: &str, keys: &NodeKeys, clock: &Arc<dyn Clock>)
 }
 
 impl Node {
-    /// Opens everything.
+    /// Opens everything, for a command.
     pub(crate) async fn open(config: Option<&Path>) -> anyhow::Result<Self> {
+        Self::open_for(config, false).await
+    }
+
+    /// The same; what serves begins the newest log that the registry names.
+    pub(crate) async fn open_for(config: Option<&Path>, serves: bool) -> anyhow::Result<Self> {
         let loaded = load(config)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let Identity { keys, mut trust } = Identity::read(&loaded, &*clock).await?;
+        let Identity { keys, mut trust } = Identity::read(&loaded, &*clock, serves).await?;
         let store = store_at(&loaded.node.storage.url, &keys, &clock)
             .await
             .map_err(|error| {

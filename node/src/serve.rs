@@ -48,7 +48,7 @@ pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> an
         trust,
         store,
         clock,
-    } = Node::open(config).await?;
+    } = Node::open_for(config, true).await?;
     let certified_until = Identity {
         keys: reread(&loaded, store.origin().number)?,
         trust: trust.clone(),

@@ -155,7 +155,6 @@ fn row_of(registry: &mut Registry, code: DivisionCode) -> Result<&mut NodeRow, C
 /// Closes one log of a node's row, or raises its final size.
 fn close(row: &mut NodeRow, number: u32, seen: &[String], now: Time, done: &mut Renumbered) -> Result<(), CertsError> {
     let refuse = |why: String| CertsError::Make(why);
-    let newest = row.witness_keys.iter().map(|key| key.from).max();
     let log = row.logs.iter_mut().find(|log| log.number == number);
     let log = log.ok_or_else(|| refuse(format!("没有 {number} 号日志 there is no log {number}")))?;
     let (largest, forked) = largest(&log.key, seen)?;
@@ -167,8 +166,11 @@ fn close(row: &mut NodeRow, number: u32, seen: &[String], now: Time, done: &mut 
     match log.final_size {
         None => {
             log.until = log.until.min(now);
-            for key in row.witness_keys.iter_mut().filter(|key| Some(key.from) != newest) {
-                key.until = key.until.min(now);
+            // The newest stands last.
+            if let Some((_, older)) = row.witness_keys.split_last_mut() {
+                for key in older {
+                    key.until = key.until.min(now);
+                }
             }
         }
         Some(size) if presented <= size => {

@@ -218,29 +218,49 @@ impl Pool {
     }
 }
 
-/// How long somebody who only looks for notes waits for a database.
+/// How long somebody who only glances at a database waits for it.
 const GLANCE: Duration = Duration::from_secs(5);
 
-/// The notes that the database behind a URL keeps, before anything is opened or made: they may name a newer log of this node.
-/// Nothing where there is none yet, or it does not answer.
-pub async fn kept_notes(url: &str) -> Vec<String> {
-    const NOTES: &str = "SELECT bytes FROM notes ORDER BY name, number";
-    let read = async {
-        if url.starts_with("postgres") {
+/// What stands in a database, before anything in it is opened or made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// The notes that it keeps: they may name a newer log of this node.
+    pub notes: Vec<String>,
+    /// The number of its newest log.
+    pub number: Option<u32>,
+}
+
+impl Glance {
+    /// Glances at the database behind a URL. Nothing where there is none yet, or it does not answer.
+    pub async fn at(url: &str) -> Self {
+        tokio::time::timeout(GLANCE, Self::read(url))
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_default()
+    }
+
+    async fn read(url: &str) -> Result<Self, sqlx::Error> {
+        const NOTES: &str = "SELECT bytes FROM notes ORDER BY name, number";
+        const NUMBER: &str = "SELECT number FROM head";
+        let (notes, number): (_, Option<i64>) = if url.starts_with("postgres") {
             let mut connection = PgConnection::connect(url).await?;
-            return sqlx::query_scalar(NOTES).fetch_all(&mut connection).await;
-        }
-        let options = SqliteConnectOptions::from_str(url)?
-            .create_if_missing(false)
-            .busy_timeout(GLANCE);
-        let mut connection = SqliteConnection::connect_with(&options).await?;
-        let notes = sqlx::query_scalar(NOTES).fetch_all(&mut connection).await;
-        connection.close().await?;
-        notes
-    };
-    match tokio::time::timeout(GLANCE, read).await {
-        Ok(Ok(notes)) => notes,
-        Ok(Err(_)) | Err(_) => Vec::new(),
+            let notes = sqlx::query_scalar(NOTES).fetch_all(&mut connection).await?;
+            (notes, sqlx::query_scalar(NUMBER).fetch_optional(&mut connection).await?)
+        } else {
+            let options = SqliteConnectOptions::from_str(url)?
+                .create_if_missing(false)
+                .busy_timeout(GLANCE);
+            let mut connection = SqliteConnection::connect_with(&options).await?;
+            let notes = sqlx::query_scalar(NOTES).fetch_all(&mut connection).await?;
+            let number = sqlx::query_scalar(NUMBER).fetch_optional(&mut connection).await?;
+            connection.close().await?;
+            (notes, number)
+        };
+        Ok(Self {
+            notes,
+            number: number.and_then(|number| number.try_into().ok()),
+        })
     }
 }
 

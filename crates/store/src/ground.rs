@@ -114,7 +114,7 @@ impl Recovering {
                 "停止节点，放回最新的数据库；确已丢失时换新日志号（手册“夜间”） stop the node and put the newest database back; if it is lost, open a new log (operations.md, At night)"
             }
             Unfit::OtherLog(_) => {
-                "核对 storage.url 和 identity.directory 是否属于同一节点、同一日志 see whether storage.url and identity.directory are of one node and one log"
+                "核对 storage.url 和 identity.directory 是否属于同一节点、同一日志；另一进程已开启新日志时重新启动本进程 see whether storage.url and identity.directory are of one node and one log; if another process opened the next log, restart this one"
             }
             Unfit::Closed(_) => {
                 "本日志不再有效；新密钥已备好时重新启动节点，否则 sanku log renew this log is not in force: restart the node if it has the keys of the next one, else `sanku log renew` (operations.md, At night)"
@@ -390,7 +390,8 @@ impl Store {
         });
         let holds = size.unsigned_abs();
         self.ground.stands(holds)?;
-        if number < i64::from(self.origin.number)
+        let own = i64::from(self.origin.number);
+        if (number < own || (own > 1 && holds == 0))
             && let Some(remembered) = all.first()
         {
             // It was opened before: this is the database from before that.

@@ -28,7 +28,7 @@ use std::sync::atomic::AtomicBool;
 
 pub use backup::{SCHEMA, Scratch, tables};
 pub use checkpoints::{Cover, HeldCheckpoint, OpenLog, StoredFork, Unwitnessed};
-pub use database::kept_notes;
+pub use database::Glance;
 pub use earlier::ReceivedRun;
 pub use ground::{Recovering, Remembered as RememberedCheckpoint, Teller, Unfit};
 pub use opening::{Before, Opening};

@@ -163,7 +163,7 @@ impl Judged {
     async fn of(loaded: &Loaded, file: &Path, identity: &Path) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let identities = identities(identity)?;
-        let Identity { keys, trust } = Identity::read(loaded, &*clock).await?;
+        let Identity { keys, trust } = Identity::read(loaded, &*clock, false).await?;
         let expected = Header {
             log: keys.origin.clone(),
             schema: SCHEMA,

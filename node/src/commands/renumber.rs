@@ -60,12 +60,17 @@ pub(crate) async fn renew(config: Option<&Path>, told: Renew) -> anyhow::Result<
     let node = Node::open(config).await?;
     let (config, origin) = (&node.loaded.node, node.store.origin().clone());
     let state = node.store.recovering();
-    if state
+    let row = node
+        .trust
+        .registry()
+        .and_then(|(_, registry, _)| registry.node(config.code));
+    let newest = row.into_iter().flat_map(|row| &row.logs).map(|log| log.number).max();
+    let waits = state
         .as_ref()
-        .is_some_and(|state| matches!(state.why, Unfit::NotOpened))
-    {
+        .is_some_and(|state| matches!(state.why, Unfit::NotOpened));
+    if waits || newest.is_some_and(|newest| newest > origin.number) {
         bail!(
-            "{origin} 已登记，重新启动节点即可 {origin} stands in the registry already: restart the node, and it opens it"
+            "新日志号已登记，重新启动节点即可 the next log stands in the registry already: restart the node, and it opens it"
         );
     }
     let heard = Heard::ask(&node).await?;

@@ -15,7 +15,7 @@ pub(crate) async fn document(node: &Running) -> Value {
         (
             exchange.store().unwitnessed_since().await,
             exchange.store().waiting().await,
-            exchange.store().open_logs().await,
+            exchange.open_logs().await,
             exchange.store().forks().await,
             (earlier_logs(node).await, exchange.cut_short().await),
         )
