@@ -98,9 +98,9 @@ impl Network for PeerNetwork {
         holder: DivisionCode,
         cursor: Cursor,
     ) -> Result<Option<Bytes>, AskFailure> {
-        let Cursor { from: index, after } = cursor;
+        let Cursor { from: index, at, after } = cursor;
         let path = format!(
-            "/v1/held/{}/{}/{holder}?from={index}&after={after}",
+            "/v1/held/{}/{}/{holder}?from={index}&at={at}&after={after}",
             log.node, log.number
         );
         match self.whole(from, &path).await {

@@ -26,6 +26,8 @@ const EARLIER: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 pub struct Cursor {
     /// Runs of the log that reach to this index or beyond.
     pub from: u64,
+    /// Of those, the ones that begin here or behind it.
+    pub at: u64,
     /// Questions of the log behind this id.
     pub after: StatementId,
 }
@@ -136,11 +138,11 @@ impl<N: Network> Exchange<N> {
             }
             Ok::<_, ExchangeError>(size)
         };
-        for held in self.store.received_from(log, cursor.from).await? {
+        for held in self.store.received_from(log, cursor.from, cursor.at).await? {
             if bytes > PAGE {
                 break;
             }
-            next.from = held.first + 1;
+            next.at = held.first + 1;
             bytes += add(&held.origin, held.id, runs_in(&held.lines, trust))?;
         }
         if next == cursor {
@@ -163,6 +165,7 @@ impl<N: Network> Exchange<N> {
         let (size, time) = self.holds_of(log).await?;
         let cursor = Cursor {
             from: size,
+            at: 0,
             after: StatementId::generate(time.minus(EARLIER)),
         };
         let mut holders = Vec::new();

@@ -134,11 +134,11 @@ impl Store {
         .transpose()
     }
 
-    /// Runs of another log that this node received and that reach to this index or beyond, as lines of a stream; a page of
-    /// them, the first first.
-    pub async fn received_from(&self, log: &Origin, from: u64) -> Result<Vec<ReceivedRun>, StoreError> {
-        let rows: Result<Vec<ReceivedRow>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT origin, id, first, count, wire FROM received WHERE log = $1 AND first + count > $2 ORDER BY first, count LIMIT $3")
-            .bind(log.to_string()).bind(from.cast_signed()).bind(PAGE).fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?))).collect());
+    /// Runs of another log that this node received and that reach to `from` or beyond, as lines of a stream; a page of those
+    /// that begin at `at` or behind it, the first first. Of those that begin at one place the longest leads.
+    pub async fn received_from(&self, log: &Origin, from: u64, at: u64) -> Result<Vec<ReceivedRun>, StoreError> {
+        let rows: Result<Vec<ReceivedRow>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT origin, id, first, count, wire FROM received WHERE log = $1 AND first + count > $2 AND first >= $3 ORDER BY first, count DESC LIMIT $4")
+            .bind(log.to_string()).bind(from.cast_signed()).bind(at.cast_signed()).bind(PAGE).fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?))).collect());
         let corrupt = || StoreError::Corrupt("a received run");
         let mut runs = Vec::new();
         for (origin, id, first, count, wire) in rows? {

@@ -204,8 +204,9 @@ impl Federation {
         &self.nodes[&code(number)]
     }
 
-    /// Publishes the registry as the notary has it now; every node takes it in.
+    /// Publishes the registry as the notary has it now; every node takes it in. Each has a number of its own.
     pub async fn publish(&self) {
+        self.later(Duration::from_millis(1));
         let note = self.notary.registry_note(self.clock.now());
         for node in self.nodes.values() {
             node.take_notes(vec![note.clone()], None).await.unwrap();

@@ -266,6 +266,7 @@ async fn above_the_final_size_counts_what_a_witnessed_result_named_before_the_cl
     judged(&federation, &before).unwrap();
     renumber(&mut federation, HERE, Some(known)).await;
     // Cosignatures that come later change nothing of what was named in time.
+    federation.later(MINUTE);
     for of in [THERE, PROVINCE, CITY] {
         federation.ask(of, federation.case()).await;
         witness(&federation, of).await;
@@ -344,6 +345,7 @@ async fn what_was_lost_is_listed_from_wherever_it_is_held_and_given_to_its_own_n
     // Nobody else gets it, and not through another neighbour.
     let cursor = sanku_exchange::lost::Cursor {
         from: 0,
+        at: 0,
         after: StatementId::generate(federation.clock.now()),
     };
     for asks in [PROVINCE, THERE] {
