@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use sanku_catalogue::CategoryId;
-use sanku_tlog::{Hash, VerifierKey, leaf_hash};
+use sanku_tlog::{Hash, leaf_hash};
 use sanku_values::{DivisionCode, Time};
 use serde::{Deserialize, Serialize};
 
+use crate::acts::Public;
 use crate::json::{self, NotALine, rises};
 use crate::names::{Origin, Priority, Pseudonym, Rule, ScopeLabel, StatementId, Word};
 
@@ -43,7 +44,9 @@ impl<'de> Deserialize<'de> for One {
 }
 
 /// An optional key that stands there has a value: `null` is refused.
-fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -137,55 +140,22 @@ entries! {
         #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
         to: Option<DivisionCode>,
         #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-        public: Option<Public>,
+        public: Option<Box<Public>>,
     }
 }
 
-/// What an act says to everybody, where its action needs that (公开内容).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Public {
-    /// `log.open`, the first entry of a later log: which log it takes over from, and the largest checkpoint known of that.
-    LogOpen {
-        /// The log before.
-        before: Origin,
-        /// Its size.
-        size: u64,
-        /// Its root there.
-        root: Hash,
-    },
-    /// `log.close`, the last entry of a log that ends as planned: which log takes over, and its key.
-    LogClose {
-        /// The log that takes over.
-        next: Origin,
-        /// Its key.
-        key: VerifierKey,
-    },
-}
-
-impl Public {
-    /// The action that goes with it.
-    pub const fn action(&self) -> &'static str {
+impl Said {
+    /// The leaf hash of the statement that it responds to.
+    pub const fn re(&self) -> Option<Hash> {
         match self {
-            Self::LogOpen { .. } => OPEN,
-            Self::LogClose { .. } => CLOSE,
-        }
-    }
-
-    /// Whether an act of this log may say it: the other log is the same node's, an earlier or a later one.
-    fn fits(&self, log: &Origin) -> bool {
-        let same = |other: &Origin| other.federation == log.federation && other.node == log.node;
-        match self {
-            Self::LogOpen { before, .. } => same(before) && before.number < log.number,
-            Self::LogClose { next, key } => same(next) && next.number > log.number && key.name() == next.to_string(),
+            Self::Answer(AnswerEntry { re, .. })
+            | Self::Refusal(RefusalEntry { re, .. })
+            | Self::Account(AccountEntry { re })
+            | Self::Result(ResultEntry { re, .. }) => Some(*re),
+            Self::Query(_) | Self::Withdrawal(_) | Self::Act(_) => None,
         }
     }
 }
-
-/// The action of a log's first entry.
-const OPEN: &str = "log.open";
-/// The action of a log's last entry.
-const CLOSE: &str = "log.close";
 
 /// A parsed entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,12 +196,18 @@ impl Entry {
             Said::Query(query) if !(1..=250).contains(&query.subjects) => Some("subjects are 1 to 250"),
             Said::Query(query) => codes(query.scope, &query.targets),
             Said::Withdrawal(withdrawal) => codes(withdrawal.scope, &withdrawal.targets),
-            Said::Act(act) => match &act.public {
-                Some(public) if public.action() == act.action.as_str() && public.fits(&self.log) => None,
-                None if !matches!(act.action.as_str(), OPEN | CLOSE) => None,
-                _ => Some("what the act says to everybody is not its action's"),
-            },
+            Said::Act(act) => act.judge(&self.log),
             _ => None,
+        }
+    }
+
+    /// The line, if readers would take it.
+    pub(crate) fn checked_line(&self) -> Result<Vec<u8>, NotALine> {
+        let line = self.line();
+        match self.judge() {
+            Some(why) => Err(NotALine::because(why)),
+            None if line.len() > LONGEST_ENTRY => Err(NotALine::because("an entry longer than 65,535 bytes")),
+            None => Ok(line),
         }
     }
 
@@ -256,56 +232,24 @@ pub struct Draft {
 impl Draft {
     /// The entry's line in this log at this time, and its leaf hash.
     pub fn entry(&self, log: &Origin, time: Time) -> (Vec<u8>, Hash) {
-        let entry = Entry {
+        let line = self.entry_in(log, time).line();
+        let leaf = leaf_hash(&line);
+        (line, leaf)
+    }
+
+    pub(crate) fn entry_in(&self, log: &Origin, time: Time) -> Entry {
+        Entry {
             log: log.clone(),
             time,
             id: self.id,
             body: Hash::of(&self.body),
             said: self.said.clone(),
-        };
-        let line = entry.line();
-        let leaf = leaf_hash(&line);
-        (line, leaf)
+        }
     }
 }
 
 impl std::fmt::Debug for Draft {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "Draft({}, {})", self.said.kind(), self.id)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn act(action: &str, public: &str) -> String {
-        let (id, hash) = ("019a0000-0000-7000-8000-000000000001", "0".repeat(64));
-        format!(
-            r#"{{"kind":"act","v":1,"log":"hubei.example/node/421002/2","time":"2026-11-24T08:00:00.000Z","id":"{id}","body":"{hash}","action":"{action}","object":"{hash}"{public}}}"#
-        )
-    }
-
-    #[test]
-    fn what_an_act_says_to_everybody_is_its_actions_and_of_the_same_node() {
-        let open = |before: &str| {
-            let hash = "0".repeat(64);
-            format!(r#","public":{{"log_open":{{"before":"{before}","size":7,"root":"{hash}"}}}}"#)
-        };
-        let good = act("log.open", &open("hubei.example/node/421002/1"));
-        let entry = Entry::parse(good.as_bytes()).unwrap();
-        assert_eq!(String::from_utf8(entry.line()).unwrap(), good);
-        for bad in [
-            act("log.open", ""),
-            act("log.close", &open("hubei.example/node/421002/1")),
-            act("import", &open("hubei.example/node/421002/1")),
-            act("log.open", &open("hubei.example/node/421002/2")),
-            act("log.open", &open("hubei.example/node/421003/1")),
-            act("log.open", &open("hubei.example/node/421002/1")).replace("\"size\":7", "\"size\":7,\"size\":7"),
-            act("log.open", &open("hubei.example/node/421002/1")).replace("\"size\":7", "\"size\":7,\"more\":7"),
-            act("log.open", r#","public":null"#),
-        ] {
-            assert!(Entry::parse(bad.as_bytes()).is_err(), "{bad}");
-        }
     }
 }

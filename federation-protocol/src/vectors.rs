@@ -2,18 +2,16 @@
 //!
 //! `SANKU_WRITE_VECTORS=1 cargo test -p sanku-federation-protocol vectors` writes them anew.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use sanku_values::Date;
 use serde_json::{Value, json};
 
 use crate::body::{ActBody, Body, Salt, WithdrawalBody};
-use crate::entry::{ActEntry, Draft, Public, Said, WithdrawalEntry};
+use crate::entry::{ActEntry, Said, WithdrawalEntry};
 use crate::fixture::{
-    CITY, EVERYBODY, HERE, THERE, World, code, days, fingerprint, found, job, job_of, key, log_key, minute,
-    no_revocations, notes, nothing, publisher_key, registry, root_key, signed, status, unavailable,
+    CITY, EVERYBODY, HERE, THERE, World, code, days, fingerprint, found, job, job_of, log_key, minute, no_revocations,
+    notes, nothing, publisher_key, registry, root_key, signed, status, unavailable,
 };
-use crate::names::{Origin, Outcome, Rule, ScopeLabel, Status};
+use crate::names::{Outcome, Rule, ScopeLabel, Status};
 use crate::notes::{RawNote, name};
 use crate::seal::{SealedBody, SealingKey};
 use crate::statement::VerifiedRun;
@@ -69,38 +67,6 @@ fn world() -> World {
     world
 }
 
-/// A log whose one entry is an act with this action and this public part, fitting or not.
-fn act_to_all(action: &str, public: Option<Public>) -> String {
-    let origin: Origin = format!("hubei.example/node/{HERE}/1").parse().unwrap();
-    let body = ActBody {
-        salt: Salt::of([9; 16]),
-        who: "node".to_owned(),
-        what: action.to_owned(),
-        purpose: None,
-        digest: None,
-        about: None,
-    };
-    let draft = Draft {
-        id: "019a0000-0000-7000-8000-000000000001".parse().unwrap(),
-        said: Said::Act(ActEntry {
-            action: action.parse().unwrap(),
-            object: sanku_tlog::Hash::of(b"log"),
-            to: None,
-            public,
-        }),
-        body: body.line().unwrap(),
-    };
-    let (line, root) = draft.entry(&origin, minute(7));
-    let checkpoint = sanku_tlog::Checkpoint {
-        origin: origin.to_string(),
-        size: 1,
-        root,
-    };
-    let checkpoint = STANDARD.encode(checkpoint.sign(&log_key(HERE)).unwrap().to_string());
-    let (line, body) = (String::from_utf8_lossy(&line), String::from_utf8_lossy(&draft.body));
-    format!("C {checkpoint}\nE {line}\nB {body}\nP {origin} 0\n")
-}
-
 /// One value of an entry, changed a little.
 fn changed(value: &Value) -> Value {
     match value {
@@ -149,6 +115,24 @@ fn streams(world: &World) -> Vec<(String, String)> {
         "a heartbeat between runs".to_owned(),
         format!("{}H \n{}", whole(CITY), whole(THERE)),
     ));
+
+    // Two questions that go the same way, and what a target says of both.
+    let mut batch = World::new();
+    for _ in 0..2 {
+        batch.ask_bent(minute(0), |entry, _| entry.priority = crate::names::Priority::Batch);
+        batch.answer(THERE, minute(1), 0, nothing());
+        batch.account(THERE, minute(1), &[]);
+    }
+    let asked = write_run(&batch.whole(HERE));
+    all.push(("a batch: two questions in one run".to_owned(), asked));
+    let said = batch.whole(THERE);
+    all.push(("a batch: what is said of both in one run".to_owned(), write_run(&said)));
+    for (place, (_, part)) in said.by_question().iter().enumerate() {
+        all.push((
+            format!("a batch: what is said of question {place}, cut from it"),
+            write_run(part),
+        ));
+    }
 
     // Each single key of each kind's entry changed: the leaf is another, or the line is none.
     for (of, index) in (0..here.statements.len() as u64)
@@ -238,35 +222,6 @@ fn streams(world: &World) -> Vec<(String, String)> {
         all.push((format!("cut after {part}/{whole}"), good[..end].to_owned()));
     }
     all.push(("nothing".to_owned(), String::new()));
-    let close = |next: &str| {
-        let name = next.strip_prefix("hubei.example/").unwrap();
-        Some(Public::LogClose {
-            next: next.parse().unwrap(),
-            key: key(name, 40).verifier().clone(),
-        })
-    };
-    let next = format!("hubei.example/node/{HERE}/2");
-    for (name, action, public) in [
-        ("act: the last entry of a log that ends", "log.close", close(&next)),
-        ("act: no public part in log.close", "log.close", None),
-        ("act: no such public part in import", "import", close(&next)),
-        (
-            "act: no next log of the same node",
-            "log.close",
-            close(&format!("hubei.example/node/{THERE}/2")),
-        ),
-        (
-            "act: no log before the first",
-            "log.open",
-            Some(Public::LogOpen {
-                before: next.parse().unwrap(),
-                size: 1,
-                root: sanku_tlog::Hash::of(b"root"),
-            }),
-        ),
-    ] {
-        all.push((name.to_owned(), act_to_all(action, public)));
-    }
     all
 }
 

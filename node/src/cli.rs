@@ -1,9 +1,13 @@
 //! The command line: what `sanku` understands, Chinese first and English. What each command does stands in `commands`.
 
+mod certs;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+
+pub(crate) use certs::{ActCommand, CertsCommand, OrderArgs, PersonCommand, RootCommand, Signer};
 
 /// 三库：居民家庭经济状况核对联查节点。Sanku: the federated query node of household economic verification centres.
 #[derive(Debug, Parser)]
@@ -48,7 +52,7 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// 联查一个家庭 Look one household up in all databases
     #[command(
-        after_help = "例 Examples:\n  sanku --config node.toml query case.json\n  sanku --config node.toml query --again 019a…   再问未答的节点 ask again whoever has not answered\n  sanku --config node.toml query case.json --wait  等到全部答复或到期 wait for late answers"
+        after_help = "例 Examples:\n  sanku --config node.toml query case.json\n  sanku --config node.toml query --again 019a…   再问未答的节点 ask again whoever has not answered\n  sanku --config node.toml query case.json --wait  等到全部答复或到期 wait for late answers\n  sanku --config node.toml query --batch cases.jsonl 普查：每行一个案件，可续 a batch: one case a line, resumable"
     )]
     Query(QueryArgs),
     /// 撤回授权书 Withdraw a mandate: from then on nobody may look this family up under it
@@ -57,7 +61,7 @@ pub(crate) enum Command {
     /// 联邦的密钥、证书和公告 Keys, certificates and notes of a federation
     #[command(subcommand)]
     Federation(FederationCommand),
-    /// 证书 Certificates: judge a chain
+    /// 证书、人员密钥、根密钥、指令 Certificates, people's keys, the root, orders
     #[command(subcommand)]
     Certs(CertsCommand),
     /// 节点的透明日志 The node's transparency log
@@ -86,7 +90,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Records(RecordsCommand),
     /// 生成命令补全脚本 Print a completion script for a shell
-    #[command(after_help = "例 Example:\n  sanku completions bash > ~/.local/share/bash-completion/completions/sanku")]
+    #[command(
+        after_help = "例 Examples:\n  sanku completions bash > ~/.local/share/bash-completion/completions/sanku\n  sanku completions zsh > ~/.zfunc/_sanku    (fpath=(~/.zfunc $fpath))\n  sanku completions fish > ~/.config/fish/completions/sanku.fish"
+    )]
     Completions {
         /// 命令解释器 The shell
         shell: Shell,
@@ -113,7 +119,7 @@ impl Command {
             )
             | Self::Evidence(EvidenceCommand::Export { json, .. } | EvidenceCommand::Verify { json, .. })
             | Self::Records(RecordsCommand::Categories(json) | RecordsCommand::Show { json, .. }) => json.json,
-            Self::Certs(CertsCommand::Check { json, .. }) => *json,
+            Self::Certs(command) => command.as_json(),
             Self::Backup(
                 BackupCommand::Create { json, .. }
                 | BackupCommand::Verify { json, .. }
@@ -188,13 +194,20 @@ pub(crate) struct QueryArgs {
     /// 案件文件（`-` 为标准输入） The case file (`-`: standard input)
     #[arg(
         value_name = "CASE.json",
-        required_unless_present = "again",
+        required_unless_present_any = ["again", "batch"],
         conflicts_with = "again"
     )]
     pub(crate) case: Option<PathBuf>,
     /// 再问一次此前的查询 Ask an earlier question again
     #[arg(long, value_name = "ID")]
     pub(crate) again: Option<String>,
+    /// 普查：每行一个案件的文件；同一文件再运行一次即从中断处继续，已问的不再重问
+    /// A batch: a file with one case a line; the same file again goes on where it broke off and asks nothing twice
+    #[arg(long, value_name = "CASES.jsonl", conflicts_with_all = ["case", "again", "wait"])]
+    pub(crate) batch: Option<PathBuf>,
+    /// 普查结果文件，每行一个结果（默认与案件文件同目录）Where a batch's results go, one a line (default: beside the cases)
+    #[arg(long, value_name = "RESULTS.jsonl", requires = "batch")]
+    pub(crate) out: Option<PathBuf>,
     /// 等待补答，直到完整或到期；每次变化即显示 Wait for late answers until it is complete or expires
     #[arg(long)]
     pub(crate) wait: bool,
@@ -309,23 +322,6 @@ pub(crate) struct Presented {
     /// 只说会做什么 Say what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-}
-
-/// What `certs` understands.
-#[derive(Debug, Subcommand)]
-pub(crate) enum CertsCommand {
-    /// 按对等端口的规则判定证书链（文档从标准输入读取） Judge a chain as the peer port would; the document comes on standard input
-    #[command(
-        after_help = "例 Examples:\n  sanku certs check --json < chain.json     一个文档 one document\n  sanku certs check --lines < chains.jsonl  每行一个 one a line\n\n退出码 Exit codes: 0 接受 accepted, 1 拒绝 refused, 2 文档不合格式 malformed (--lines: 0 全部已判定 every line was judged, 2 有的不合格式)"
-    )]
-    Check {
-        /// 一个 JSON 文档 One JSON document
-        #[arg(long, required_unless_present = "lines", conflicts_with = "lines")]
-        json: bool,
-        /// 每行一个 JSON 文档 One JSON document a line
-        #[arg(long)]
-        lines: bool,
-    },
 }
 
 /// What `log` understands.

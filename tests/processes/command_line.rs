@@ -4,6 +4,7 @@ use std::io::Read;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::deploy::tool;
 use crate::rig::{json_of, run, sanku};
 
 fn wait(child: &mut Child) -> Option<i32> {
@@ -123,4 +124,25 @@ fn the_demonstration_leaves_nothing_behind_when_it_is_ended() {
             assert!(left.is_empty(), "{signal}, stays {stays}: {left:?}");
         }
     }
+}
+
+#[test]
+fn bash_zsh_and_fish_complete_commands_as_they_are_typed() {
+    let mut shells = vec!["bash", "zsh", "fish"];
+    shells.retain(|shell| tool(shell, shell).is_some());
+    if tool("/usr/share/bash-completion/bash_completion", "bash-completion").is_none() {
+        shells.retain(|shell| *shell != "bash");
+    }
+    let completed = std::process::Command::new("python3")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/python/completions.py"))
+        .arg(env!("CARGO_BIN_EXE_sanku"))
+        .args(shells)
+        .output()
+        .unwrap();
+    assert!(
+        completed.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&completed.stdout),
+        String::from_utf8_lossy(&completed.stderr)
+    );
 }

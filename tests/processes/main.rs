@@ -9,14 +9,17 @@
 )]
 
 mod addresses;
+mod batch;
 mod byzantine;
 mod command_line;
+mod deploy;
 mod fifth_node;
 mod hostile;
 mod hostile_peers;
 mod late;
 mod older_notes;
 mod operations;
+mod orders;
 mod recovery;
 mod renumber;
 #[allow(dead_code, reason = "shared with the tests of faults")]

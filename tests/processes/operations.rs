@@ -167,6 +167,7 @@ fn status_readiness_and_metrics_say_how_a_node_fares() {
     assert_eq!(value(r#"sanku_results_total{complete="true"}"#), 1.0);
     assert!(value("process_resident_memory_bytes") > 1e6);
     assert!(value(r#"sanku_note_age_seconds{note="registry"}"#) < 3_600.0);
+    crate::deploy::judge_metrics(&metrics);
     // A node that asks and is asked exports everything that dashboard and alarms name.
     let metrics = metrics.clone() + &get(&city, "/metrics").1;
     for file in ["deploy/grafana/sanku.json", "deploy/prometheus/sanku.rules.yml"] {

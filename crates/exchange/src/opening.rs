@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
+use sanku_federation_protocol::acts::{LogClose, LogOpen, Public};
 use sanku_federation_protocol::body::{ActBody, Body, Salt};
-use sanku_federation_protocol::entry::{ActEntry, Draft, Public, Said};
+use sanku_federation_protocol::entry::{Draft, Said};
 use sanku_federation_protocol::names::StatementId;
 use sanku_federation_protocol::trust::Trust;
 use sanku_store::{Before, Opening, StoreError, Unfit};
-use sanku_tlog::{Checkpoint, Hash, SignedNote, VerifierKey};
+use sanku_tlog::{Checkpoint, SignedNote, VerifierKey};
 use sanku_values::{DivisionCode, Time};
 
 use crate::network::{Network, in_time};
@@ -67,21 +68,21 @@ impl<N: Network> Exchange<N> {
         // One that the registry closed has its end already.
         let open = earlier.last().filter(|row| row.final_size.is_none());
         let signing = open.and_then(|row| self.earlier.iter().find(|key| *key.verifier() == row.key));
+        let here = self.here();
         let last = match signing {
             Some(signing) => {
-                let key = self.store.verifier().clone();
-                let public = Public::LogClose { next: own.clone(), key };
-                Some((signing, act(public, &own.to_string(), now)?))
+                let (next, key) = (own, self.store.verifier().clone());
+                Some((signing, act(Public::Close(LogClose { next, key }), here, now)?))
             }
             None => None,
         };
         let first = |before: &Before| {
-            let public = Public::LogOpen {
+            let public = Public::Open(LogOpen {
                 before: before.origin.clone(),
                 size: before.size,
                 root: before.root,
-            };
-            act(public, &own.to_string(), now).map_err(|error| StoreError::Draft(error.to_string()))
+            });
+            act(public, here, now).map_err(|error| StoreError::Draft(error.to_string()))
         };
         let opening = Opening {
             keys: &keys,
@@ -116,7 +117,7 @@ pub fn remember_earlier(store: &sanku_store::Store, trust: &Trust, note: &Signed
 }
 
 /// An act that says something to everybody.
-fn act(public: Public, object: &str, now: Time) -> Result<Draft, ExchangeError> {
+fn act(public: Public, here: DivisionCode, now: Time) -> Result<Draft, ExchangeError> {
     let action = public.action();
     let body = ActBody {
         salt: Salt::generate()?,
@@ -126,15 +127,9 @@ fn act(public: Public, object: &str, now: Time) -> Result<Draft, ExchangeError> 
         digest: None,
         about: None,
     };
-    let entry = ActEntry {
-        action: action.parse().map_err(|_| ExchangeError::Case(action.to_owned()))?,
-        object: Hash::of(object.as_bytes()),
-        to: None,
-        public: Some(public),
-    };
     Ok(Draft {
         id: StatementId::generate(now),
-        said: Said::Act(entry),
+        said: Said::Act(public.entry(here, None)),
         body: body.line()?,
     })
 }

@@ -82,6 +82,7 @@ impl Store {
         let checkpoint = Checkpoint::verify(&note, &verifier).map_err(|_| corrupt())?;
         // Nobody listens at the other end: it takes nothing.
         let (jobs, _) = tokio::sync::mpsc::channel(1);
+        let (batches, _) = tokio::sync::mpsc::channel(1);
         Ok(Self {
             origin: Origin {
                 number: u32::try_from(number).map_err(|_| corrupt())?,
@@ -89,6 +90,7 @@ impl Store {
             },
             verifier,
             jobs,
+            batches,
             tiles: Arc::default(),
             ended: Some(Arc::new(Ended {
                 checkpoint,

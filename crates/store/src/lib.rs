@@ -7,15 +7,20 @@
 
 mod backup;
 mod checkpoints;
+mod clock;
+mod compose;
 mod database;
 mod earlier;
 mod ground;
 mod log;
+mod look;
 mod opening;
 mod pace;
 mod questions;
 mod queue;
+mod recent;
 mod records;
+mod script;
 mod sealing;
 mod sequencer;
 mod standing;
@@ -24,7 +29,6 @@ mod verify;
 mod witness;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 pub use backup::{SCHEMA, Scratch, tables};
 pub use checkpoints::{Cover, HeldCheckpoint, OpenLog, StoredFork, Unwitnessed};
@@ -40,7 +44,7 @@ use sanku_federation_protocol::names::Origin;
 use sanku_tlog::{Checkpoint, SigningKey, VerifierKey, empty_root};
 use sanku_values::Clock;
 pub use sealing::StorageKeys;
-pub use sequencer::{Committed, Effect};
+pub use sequencer::{Committed, Effect, Part, Urgency};
 pub use standing::Standing;
 
 use crate::database::{Database, on};
@@ -151,10 +155,11 @@ pub struct Store {
     origin: Origin,
     verifier: VerifierKey,
     jobs: tokio::sync::mpsc::Sender<sequencer::Job>,
+    batches: tokio::sync::mpsc::Sender<sequencer::Job>,
     tiles: Arc<tiles::Tiles>,
     /// This process among those that share the database.
     process: Arc<str>,
-    held: Arc<AtomicBool>,
+    clock: Arc<clock::LogClock>,
     ground: Arc<ground::Ground>,
     signing: Arc<SigningKey>,
     /// Of an earlier log: how it ended.
@@ -233,17 +238,20 @@ impl Store {
             .map_err(|_| StoreError::Keys("the log's key does not sign"))?;
         on!(&database, pool => sqlx::query("INSERT INTO head (one, number, size, time, checkpoint) VALUES (1, $1, 0, 0, $2) ON CONFLICT DO NOTHING").bind(i64::from(origin.number)).bind(empty.to_string()).execute(pool).await.map(drop))?;
         let (ground, signing) = (Arc::new(ground), Arc::new(signing));
+        let clock = Arc::new(clock::LogClock::new(clock));
         let process: Arc<str> = format!("{:032x}", fastrand::u128(..)).into();
-        let (jobs, receiver) = tokio::sync::mpsc::channel(1024);
+        let (jobs, persons) = tokio::sync::mpsc::channel(1024);
+        let (batches, of_batches) = tokio::sync::mpsc::channel(16);
         let store = Self {
             database: database.clone(),
             keys: keys.clone(),
             origin: origin.clone(),
             verifier,
             jobs,
+            batches,
             tiles: Arc::default(),
             process: Arc::clone(&process),
-            held: Arc::default(),
+            clock: Arc::clone(&clock),
             ground: Arc::clone(&ground),
             signing: Arc::clone(&signing),
             ended: None,
@@ -261,8 +269,10 @@ impl Store {
                 clock,
                 process,
                 ground,
+                recent: recent::Recent::default(),
+                contended: false,
             }
-            .run(receiver),
+            .run(persons, of_batches),
         );
         Ok(store)
     }

@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sanku_catalogue::{Catalogue, CategoryId, Value};
+use sanku_federation_protocol::acts::{LogClose, LogOpen, Public};
 use sanku_federation_protocol::body::{ActBody, Body, Salt};
-use sanku_federation_protocol::entry::{ActEntry, Draft, Entry, Public, Said};
+use sanku_federation_protocol::entry::{ActEntry, Draft, Entry, Said};
 use sanku_federation_protocol::names::{Origin, StatementId};
 use sanku_store::{
-    AskedKind, Before, Claim, Claimed, Effect, ImportRow, ImportRows, Opening, Scratch, StorageKeys, Store, StoreError,
-    Teller, key_name,
+    AskedKind, Before, Claim, Claimed, Effect, ImportRow, ImportRows, Opening, Part, Scratch, StorageKeys, Store,
+    StoreError, Teller, Urgency, key_name,
 };
 use sanku_tlog::{Checkpoint, Hash, KeyType, SigningKey};
 use sanku_values::{Date, FixedClock, IdentityNumber, PersonName, Time};
@@ -121,6 +122,7 @@ async fn suite(url: &str) {
     g03_what_is_acknowledged_stands_in_the_database(url).await;
     effects_without_a_statement_are_refused(url).await;
     a_withdrawal_is_remembered_until_the_mandate_ends(url).await;
+    g04_nothing_is_said_under_a_mandate_that_anybody_withdrew(url).await;
     a_row_under_another_number_is_not_served(url).await;
     the_tables_refuse_update_and_delete(url).await;
     what_is_due_is_claimed_once(url).await;
@@ -128,6 +130,8 @@ async fn suite(url: &str) {
     its_standing_is_counted_and_a_held_log_takes_nothing(url).await;
     s30_what_is_remembered_outside_the_database_binds(url).await;
     f39_a_dump_under_writing_is_one_moment_and_comes_back_whole(url).await;
+    a_person_does_not_wait_behind_a_batch(url).await;
+    a_line_of_a_file_is_one_question_until_it_expires(url).await;
     what_is_held_is_covered_once_and_forks_are_kept(url).await;
 }
 
@@ -212,6 +216,7 @@ async fn queued(store: &Store, kind: AskedKind, mandate: StatementId) -> Stateme
             mandate,
             expires: now().plus(DAY),
             leased: now(),
+            line: None,
         },
     ];
     store
@@ -303,7 +308,8 @@ async fn its_standing_is_counted_and_a_held_log_takes_nothing(url: &str) {
         (before.entries + 1, before.imports + 1, before.records + 2)
     );
 
-    store.hold(true);
+    let (apart, day) = (Duration::from_secs(15 * 60), Duration::from_secs(24 * 3600));
+    store.keep_within(apart, Some(now().plus(day)));
     let refused = store.append("acts".to_owned(), vec![act("held")], Vec::new()).await;
     assert!(matches!(refused, Err(StoreError::Clock)), "{refused:?}");
     assert!(matches!(
@@ -311,7 +317,7 @@ async fn its_standing_is_counted_and_a_held_log_takes_nothing(url: &str) {
         Err(StoreError::Clock)
     ));
     assert_eq!(store.standing().await.unwrap(), after, "what is held writes nothing");
-    store.hold(false);
+    store.keep_within(apart, Some(now().plus(apart / 2)));
     store
         .append("acts".to_owned(), vec![act("held")], Vec::new())
         .await
@@ -516,6 +522,43 @@ async fn a_withdrawal_is_remembered_until_the_mandate_ends(url: &str) {
     );
 }
 
+async fn g04_nothing_is_said_under_a_mandate_that_anybody_withdrew(url: &str) {
+    let (one, other) = (open(url).await, open(url).await);
+    let asker = "421003".parse().unwrap();
+    let [theirs, ours, good] = [(); 3].map(|()| StatementId::generate(now()));
+    let until = now().plus(HOUR);
+    let says = |store: &Store, mandate| {
+        let effects = vec![Effect::Under { asker, mandate }];
+        let (store, draft) = (store.clone(), act("answer"));
+        async move { store.append("acts".to_owned(), vec![draft], effects).await }
+    };
+    let withdraws = |store: &Store, mandate| {
+        let effects = vec![Effect::Withdrawn { asker, mandate, until }];
+        let (store, draft) = (store.clone(), act("withdrawn"));
+        async move { store.append("acts".to_owned(), vec![draft], effects).await }
+    };
+    let is_withdrawn = |said: &Result<_, _>| matches!(said, Err(StoreError::Withdrawn));
+    // This process wrote last and would not look again: another one took the withdrawal, as its last word.
+    says(&one, theirs).await.unwrap();
+    withdraws(&other, theirs).await.unwrap();
+    let before = other.checkpoint().await.unwrap().0.size;
+    assert!(is_withdrawn(&says(&one, theirs).await));
+    // It knows the log now, and of this withdrawal nothing but what the database holds.
+    says(&one, good).await.unwrap();
+    let (bad, fine) = tokio::join!(says(&one, theirs), says(&one, good));
+    assert!(is_withdrawn(&bad) && fine.is_ok());
+    // In one group: whoever comes after the withdrawal is refused, whoever came before it is not.
+    let calls = tokio::join!(
+        says(&one, ours),
+        withdraws(&one, ours),
+        says(&one, ours),
+        says(&one, good)
+    );
+    assert!(calls.0.is_ok() && calls.1.is_ok() && calls.3.is_ok());
+    assert!(is_withdrawn(&calls.2));
+    assert_eq!(one.checkpoint().await.unwrap().0.size, before + 5);
+}
+
 async fn a_row_under_another_number_is_not_served(url: &str) {
     let store = open(url).await;
     let other = IdentityNumber::completing("42100219800101001", "2026-11-24".parse().unwrap()).unwrap();
@@ -612,33 +655,27 @@ async fn sqlite_opens_a_later_log() {
 /// An act of a log's beginning or end.
 fn said_to_all(public: Public) -> Draft {
     let draft = act(public.action());
-    let entry = ActEntry {
-        action: public.action().parse().unwrap(),
-        object: Hash::of(b"log"),
-        to: None,
-        public: Some(public),
-    };
     Draft {
-        said: Said::Act(entry),
+        said: Said::Act(public.entry(origin().node, None)),
         ..draft
     }
 }
 
 fn first_of(before: &Before) -> Result<Draft, StoreError> {
-    Ok(said_to_all(Public::LogOpen {
+    Ok(said_to_all(Public::Open(LogOpen {
         before: before.origin.clone(),
         size: before.size,
         root: before.root,
-    }))
+    })))
 }
 
 async fn begin(store: &Store, last: bool) -> Result<Option<Before>, StoreError> {
     let number = store.origin().number;
     let (keys, before) = ([log_key(number - 1).verifier().clone()], log_key(number - 1));
-    let close = Public::LogClose {
+    let close = Public::Close(LogClose {
         next: numbered(number),
         key: log_key(number).verifier().clone(),
-    };
+    });
     let opening = Opening {
         keys: &keys,
         last: last.then(|| (&before, said_to_all(close))),
@@ -1199,4 +1236,70 @@ fn many_processes_open_one_file_at_the_same_moment() {
             opener.join().unwrap();
         }
     }
+}
+
+/// Sixteen calls of a batch stand in line before a person's: it is written before most of them.
+async fn a_person_does_not_wait_behind_a_batch(url: &str) {
+    let store = open(url).await;
+    let mut batches = tokio::task::JoinSet::new();
+    for number in 0..16 {
+        let parts = (0..256).map(|statement| Part {
+            key_name: "acts".to_owned(),
+            drafts: vec![act(&format!("{number} {statement}"))],
+            effects: Vec::new(),
+        });
+        let (store, parts) = (store.clone(), parts.collect());
+        batches.spawn(async move { store.say(parts, Urgency::Batch).await.unwrap().run.first });
+    }
+    tokio::task::yield_now().await;
+    let person = store.append("acts".to_owned(), vec![act("person")], Vec::new()).await;
+    let person = person.unwrap().run.first;
+    let behind = batches
+        .join_all()
+        .await
+        .into_iter()
+        .filter(|first| *first > person)
+        .count();
+    assert!(behind >= 8, "{behind} of 16 were written after the person's");
+}
+
+/// A question of this node's own that comes from a line of a batch's file.
+fn of_line(id: StatementId, line: Hash, what: &str) -> Part {
+    let expires = now().plus(DAY);
+    Part {
+        key_name: key_name(&origin(), id),
+        drafts: vec![act(what)],
+        effects: vec![
+            Effect::Said {
+                origin: origin(),
+                id,
+                leaf: None,
+                expires,
+            },
+            Effect::Asked {
+                id,
+                kind: AskedKind::Query,
+                mandate: id,
+                expires,
+                leased: now(),
+                line: Some(line),
+            },
+        ],
+    }
+}
+
+async fn a_line_of_a_file_is_one_question_until_it_expires(url: &str) {
+    let (one, other) = (open(url).await, open(url).await);
+    let (a, b) = (Hash::of(url.as_bytes()), Hash::of(b"b"));
+    let ids = [0; 4].map(|_| StatementId::generate(now()));
+    let parts = vec![of_line(ids[0], a, "a"), of_line(ids[1], b, "b")];
+    one.say(parts, Urgency::Batch).await.unwrap();
+    let lines = one.of_lines(&[a, b, Hash::of(b"c")], now()).await.unwrap();
+    assert_eq!((lines.len(), lines[&a], lines[&b]), (2, ids[0], ids[1]));
+    // Whoever poses one of them again, from whichever process, poses nothing of that call.
+    let parts = vec![of_line(ids[2], Hash::of(b"c"), "c"), of_line(ids[3], b, "b")];
+    let refused = other.say(parts, Urgency::Batch).await;
+    assert!(matches!(refused, Err(StoreError::Different)));
+    assert_eq!(other.of_lines(&[Hash::of(b"c")], now()).await.unwrap().len(), 0);
+    assert_eq!(other.of_lines(&[a], now().plus(DAY)).await.unwrap().len(), 0);
 }

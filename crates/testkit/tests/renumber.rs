@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use sanku_exchange::Asked;
 use sanku_exchange::links::Waits;
-use sanku_federation_protocol::entry::{Entry, Public, Said};
+use sanku_federation_protocol::acts::{LogClose, LogOpen, Public};
+use sanku_federation_protocol::entry::{Entry, Said};
 use sanku_federation_protocol::evidence::{self, Fault, NoEvidence, Report};
 use sanku_federation_protocol::names::{Origin, Outcome, StatementId};
 use sanku_federation_protocol::statement::RunError;
@@ -50,7 +51,7 @@ async fn seen(federation: &Federation, by: u32, log: &Origin) -> Checkpoint {
 async fn public(store: &Store, index: u64) -> Public {
     let line = store.entries(index, 1).await.unwrap().pop().unwrap();
     match Entry::parse(&line).unwrap().said {
-        Said::Act(act) => act.public.unwrap(),
+        Said::Act(act) => *act.public.unwrap(),
         other => panic!("an act, not {}", other.kind()),
     }
 }
@@ -113,11 +114,11 @@ async fn f38_a_node_whose_newest_database_is_lost_goes_on_under_a_new_number() {
     let store = federation.node(HERE).store();
     assert_eq!(store.recovering(), None);
     assert_eq!(*store.origin(), log(HERE, 2));
-    let first = Public::LogOpen {
+    let first = Public::Open(LogOpen {
         before: log(HERE, 1),
         size: lost.size,
         root: lost.root,
-    };
+    });
     assert_eq!(public(store, 0).await, first);
 
     // It asks and answers, and is witnessed, under its new keys.
@@ -162,13 +163,13 @@ async fn a_planned_rotation_loses_nothing_late_answers_join_and_evidence_from_be
     let earlier = store.earlier().await.unwrap();
     let key = store.verifier().clone();
     let next = log(HERE, 2);
-    assert_eq!(public(&earlier[0], size).await, Public::LogClose { next, key });
+    assert_eq!(public(&earlier[0], size).await, Public::Close(LogClose { next, key }));
     let end = earlier[0].checkpoint().await.unwrap().0;
-    let opened = Public::LogOpen {
+    let opened = Public::Open(LogOpen {
         before: log(HERE, 1),
         size: end.size,
         root: end.root,
-    };
+    });
     assert_eq!((end.size, public(&store, 0).await), (size + 1, opened));
     // Its end is cosigned like everything before it.
     assert!(federation.node(HERE).witness_earlier().await.unwrap());

@@ -1,0 +1,148 @@
+//! What lies in `deploy/`, judged by the programs that will read it: Prometheus's promtool, systemd's analyser.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// A program of a Debian package, which `.ci/test` installs. Elsewhere a test says aloud what it does not show and ends.
+pub(crate) fn tool(name: &str, package: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file());
+    if found.is_none() {
+        assert!(
+            std::env::var_os("SANKU_TOOLS").is_none(),
+            "{name} is missing (Debian: {package})"
+        );
+        // Past the harness, which would swallow what a test prints.
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT SHOWN: {name} is missing (Debian: {package}); .ci/test installs it"
+        );
+    }
+    found
+}
+
+fn deploy(file: &str) -> PathBuf {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    top.join("deploy").join(file)
+}
+
+/// What a tool says, with which it must be content.
+fn content(output: &Output) -> String {
+    let said = [output.stdout.as_slice(), &output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+#[test]
+fn each_alert_fires_when_its_test_says_and_is_quiet_before() {
+    let rules = std::fs::read_to_string(deploy("prometheus/sanku.rules.yml")).unwrap();
+    let tests = std::fs::read_to_string(deploy("prometheus/sanku.tests.yml")).unwrap();
+    let alerts = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+    for alert in alerts {
+        let quiet = format!("alertname: {alert}, exp_alerts: [] }}");
+        let fires = format!("alertname: {alert}\n        exp_alerts:\n          - exp_labels:");
+        assert!(
+            tests.contains(&quiet) && tests.contains(&fires),
+            "{alert} has no case in which it is quiet, or none in which it fires"
+        );
+    }
+    let Some(promtool) = tool("promtool", "prometheus") else {
+        return;
+    };
+    let run = |words: &[&str]| {
+        let mut command = Command::new(&promtool);
+        content(&command.current_dir(deploy("prometheus")).args(words).output().unwrap())
+    };
+    let checked = run(&["check", "rules", "--lint=all", "--lint-fatal", "sanku.rules.yml"]);
+    assert!(checked.contains("SUCCESS"), "{checked}");
+    let tested = run(&["test", "rules", "sanku.tests.yml"]);
+    assert!(tested.contains("SUCCESS"), "{tested}");
+}
+
+#[test]
+fn each_query_of_the_dashboard_is_one_and_no_panel_hides_another() {
+    let text = std::fs::read_to_string(deploy("grafana/sanku.json")).unwrap();
+    let board: Value = serde_json::from_str(&text).unwrap();
+    let (mut rules, mut taken) = (String::from("groups:\n- name: dashboard\n  rules:\n"), Vec::new());
+    for (place, panel) in board["panels"].as_array().unwrap().iter().enumerate() {
+        let at = |key: &str| panel["gridPos"][key].as_u64().unwrap();
+        assert!(at("x") + at("w") <= 24, "{panel}");
+        for y in at("y")..at("y") + at("h") {
+            for x in at("x")..at("x") + at("w") {
+                assert!(!taken.contains(&(x, y)), "panel {} lies on another", panel["id"]);
+                taken.push((x, y));
+            }
+        }
+        let targets = panel["targets"].as_array().unwrap();
+        assert!(!targets.is_empty() && panel["datasource"]["uid"] == "${source}");
+        for target in targets {
+            let query = target["expr"].as_str().unwrap().replace("$node", ".*");
+            let query = serde_json::to_string(&query).unwrap();
+            rules += &format!(
+                "  - record: panel_{place}_{}\n    expr: {query}\n",
+                target["refId"].as_str().unwrap()
+            );
+        }
+    }
+    let Some(promtool) = tool("promtool", "prometheus") else {
+        return;
+    };
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("queries.yml");
+    std::fs::write(&file, &rules).unwrap();
+    content(
+        &Command::new(promtool)
+            .args(["check", "rules"])
+            .arg(&file)
+            .output()
+            .unwrap(),
+    );
+}
+
+/// What a node exports is what Prometheus's own linter calls well formed.
+pub(crate) fn judge_metrics(metrics: &str) {
+    let Some(promtool) = tool("promtool", "prometheus") else {
+        return;
+    };
+    let mut child = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    assert_eq!(content(&child.wait_with_output().unwrap()), "");
+}
+
+#[test]
+fn systemd_takes_the_unit_and_finds_it_hardened() {
+    let Some(analyse) = tool("systemd-analyze", "systemd") else {
+        return;
+    };
+    let place = tempfile::tempdir().unwrap();
+    let unit = place.path().join("sanku.service");
+    let text = std::fs::read_to_string(deploy("systemd/sanku.service")).unwrap();
+    // The program need not be installed to be judged.
+    let here = text.replace("/usr/local/bin/sanku", env!("CARGO_BIN_EXE_sanku"));
+    let judge = |text: &str, words: &[&str]| {
+        std::fs::write(&unit, text).unwrap();
+        Command::new(&analyse).args(words).arg(&unit).output().unwrap()
+    };
+    assert_eq!(content(&judge(&here, &["verify"])), "", "not a word of warning");
+    let misspelt = judge(&here.replace("WatchdogSec", "WatchdogSeconds"), &["verify"]);
+    assert!(String::from_utf8_lossy(&misspelt.stderr).contains("WatchdogSeconds"));
+    // 1.4 of 10 was found; 1.5 leaves room for another version's counting, and for no directive less.
+    let hardened = ["security", "--offline=yes", "--threshold=15", "--no-pager"];
+    content(&judge(&here, &hardened));
+    let softened = here
+        .replace("SystemCallFilter=", "#")
+        .replace("PrivateDevices=yes\n", "");
+    assert!(!judge(&softened, &hardened).status.success());
+}
