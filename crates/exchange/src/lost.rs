@@ -131,7 +131,9 @@ impl<N: Network> Exchange<N> {
         let mut add = |asker: &Origin, question, runs: Vec<VerifiedRun>| {
             let mut size = 0;
             for run in runs {
-                let lines = write_run(&run.sealed_to(&key)?);
+                let sealed = run.statements.iter().map(|statement| statement.sealed_to(&key));
+                let statements = sealed.collect::<Result<_, _>>()?;
+                let lines = write_run(&VerifiedRun { statements, ..run });
                 size += lines.len();
                 let asker = asker.clone();
                 page.held.push(HeldRun { asker, question, lines });

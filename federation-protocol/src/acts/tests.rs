@@ -195,7 +195,7 @@ fn opens(before: Origin) -> Value {
 }
 
 /// A first entry in this log.
-fn begins_in(log: Origin) -> Value {
+fn begins_in(log: &Origin) -> Value {
     let mut first = opens(origin());
     first["log"] = json!(log);
     first
@@ -291,7 +291,7 @@ fn broken() -> Vec<(&'static str, Value)> {
             changed("/public/possession", json!("A".repeat(100))),
         ),
         ("a serial of noughts", issued_with("serial", json!("00".repeat(16)))),
-        ("a first log that begins after another", begins_in(origin())),
+        ("a first log that begins after another", begins_in(&origin())),
         (
             "another node's log before",
             opens(Origin {
