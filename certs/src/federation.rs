@@ -6,6 +6,7 @@
 
 mod add;
 mod operate;
+mod renumber;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use crate::CertsError;
 use crate::keys::{KeyFiles, KeyStore, write_whole};
 pub use crate::node_keys::{notes_in, notes_of};
 use crate::profile::{self, Issued};
+pub use renumber::{RAISED_FOR, Renumbered};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Life of a node's certificate.

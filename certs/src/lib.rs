@@ -19,6 +19,7 @@ pub mod orders;
 pub mod passphrase;
 pub mod person_key;
 mod profile;
+pub mod renumber;
 pub mod requests;
 pub mod verify;
 

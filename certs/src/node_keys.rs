@@ -12,11 +12,33 @@ use zeroize::Zeroizing;
 
 use crate::CertsError;
 use crate::keys::{KeyFiles, KeyStore};
+use crate::renumber::origin;
 
 /// Where a node's TLS key stands.
 pub(crate) const TLS: &str = "tls";
 /// Where a renewed one stands until its certificate has taken the old one's place.
 pub(crate) const TLS_NEXT: &str = "tls-next";
+
+/// Where the log's key stands; behind it the log's number, from the second on.
+pub(crate) const LOG: &str = "log";
+/// Where the witness key stands; it changes with the log's.
+pub(crate) const WITNESS: &str = "witness";
+
+/// The file of a key that changes with the log's number.
+pub(crate) fn file_of(purpose: &str, number: u32) -> String {
+    if number == 1 {
+        purpose.to_owned()
+    } else {
+        format!("{purpose}-{number}")
+    }
+}
+
+/// A key of 32 bytes.
+pub(crate) fn seed_in(keys: &KeyFiles, name: &str) -> Result<Zeroizing<[u8; 32]>, CertsError> {
+    let bytes = keys.load(name)?;
+    let seed = bytes.as_slice().try_into();
+    Ok(Zeroizing::new(seed.map_err(|_| CertsError::Key(name.into()))?))
+}
 
 /// A node's keys, by purpose, never shared. `Debug` shows nothing.
 pub struct NodeKeys {
@@ -24,6 +46,8 @@ pub struct NodeKeys {
     pub origin: Origin,
     /// Signs the log.
     pub log: SigningKey,
+    /// Signed this node's earlier logs, those that are at hand.
+    pub earlier: Vec<SigningKey>,
     /// Signs others' checkpoints.
     pub witness: SigningKey,
     /// Opens what is sealed to this node.
@@ -45,7 +69,7 @@ impl std::fmt::Debug for NodeKeys {
 }
 
 impl NodeKeys {
-    /// Loads a node's keys and chain from its folder.
+    /// Loads a node's keys and chain from its folder: those of the log of this number, which the registry names.
     pub fn load(
         folder: &Path,
         federation: &FederationName,
@@ -53,24 +77,23 @@ impl NodeKeys {
         log_number: u32,
     ) -> Result<Self, CertsError> {
         let keys = KeyFiles::open(&folder.join("keys"), &folder.join("key-file"))?;
-        let fixed = |name: &str| -> Result<Zeroizing<[u8; 32]>, CertsError> {
-            Ok(Zeroizing::new(
-                keys.load(name)?
-                    .as_slice()
-                    .try_into()
-                    .map_err(|_| CertsError::Key(name.into()))?,
-            ))
+        let fixed = |name: &str| seed_in(&keys, name);
+        let log_key = |number| {
+            let name = origin(federation, code, number).to_string();
+            SigningKey::from_seed(&name, KeyType::Ed25519, *fixed(&file_of(LOG, number))?)
+                .map_err(|error| CertsError::Make(error.to_string()))
         };
-        let origin = Origin {
-            federation: federation.clone(),
-            node: code,
-            number: log_number,
-        };
-        let log = SigningKey::from_seed(&origin.to_string(), KeyType::Ed25519, *fixed("log")?)
-            .map_err(|error| CertsError::Make(error.to_string()))?;
+        let log = log_key(log_number)?;
+        let origin = origin(federation, code, log_number);
+        let earlier = (1..log_number).filter(|number| keys.holds(&file_of(LOG, *number)));
+        let earlier = earlier.map(log_key).collect::<Result<_, _>>()?;
         let witness_name = format!("{federation}/witness/{code}");
-        let witness = SigningKey::from_seed(&witness_name, KeyType::CosignatureV1, *fixed("witness")?)
-            .map_err(|error| CertsError::Make(error.to_string()))?;
+        let witness = SigningKey::from_seed(
+            &witness_name,
+            KeyType::CosignatureV1,
+            *fixed(&file_of(WITNESS, log_number))?,
+        )
+        .map_err(|error| CertsError::Make(error.to_string()))?;
         let path = folder.join("certs/chain.pem");
         let text = std::fs::read(&path).map_err(|error| CertsError::file(&path, &error))?;
         let chain: Vec<_> = CertificateDer::pem_slice_iter(&text)
@@ -83,6 +106,7 @@ impl NodeKeys {
         Ok(Self {
             origin,
             log,
+            earlier,
             witness,
             sealing: SealingKey::new(*fixed("sealing")?),
             storage: fixed("storage")?,

@@ -153,6 +153,28 @@ pub struct OrderExecuted {
     pub ordered: Word,
 }
 
+/// A log begins that takes over from an earlier one (开启日志): its first entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogOpen {
+    /// The log before.
+    pub before: Origin,
+    /// The size of the newest checkpoint of it that is known.
+    pub size: u64,
+    /// Its root there.
+    pub root: Hash,
+}
+
+/// A log ends as planned (结束日志): its last entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogClose {
+    /// The log that takes over.
+    pub next: Origin,
+    /// Its key.
+    pub key: VerifierKey,
+}
+
 macro_rules! public {
     ($($(#[$doc:meta])* $name:ident($type:ty) $action:literal $request:literal),* $(,)?) => {
         /// The public part of an act. On the wire it is the members of its type alone, for the entry's `action` says which.
@@ -194,6 +216,10 @@ public! {
     Issue(CertificateIssue) "certificate.issue" false,
     /// An order was executed.
     Order(OrderExecuted) "order.execute" false,
+    /// A log begins.
+    Open(LogOpen) "log.open" false,
+    /// A log ends.
+    Close(LogClose) "log.close" false,
 }
 
 impl Public {
@@ -218,6 +244,15 @@ impl Public {
             Self::Categories(request) => judge_categories(&request.categories),
             Self::Issue(issue) => issue.judge(),
             Self::Order(_) => None,
+            Self::Open(open) => {
+                let earlier = of_one_node(log, &open.before) && open.before.number < log.number;
+                (!earlier).then_some("not an earlier log of the node")
+            }
+            Self::Close(close) => {
+                let later = of_one_node(log, &close.next) && close.next.number > log.number;
+                let wrong = (!later).then_some("not a later log of the node");
+                wrong.or_else(|| judge_key(&close.key, KeyType::Ed25519, &close.next.to_string()))
+            }
         }
     }
 }
@@ -233,6 +268,10 @@ impl ActEntry {
             Some(public) => public.judge(log),
         }
     }
+}
+
+fn of_one_node(one: &Origin, other: &Origin) -> bool {
+    one.federation == other.federation && one.node == other.node
 }
 
 fn witness_name(log: &Origin) -> String {

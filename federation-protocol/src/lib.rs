@@ -4,6 +4,7 @@
 
 pub mod acts;
 pub mod body;
+pub mod closed;
 pub mod entry;
 pub mod evidence;
 pub mod forks;

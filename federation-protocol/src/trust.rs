@@ -13,6 +13,7 @@ use judging::people_of;
 use sanku_tlog::{Checkpoint, Hash, NoteError, SignedNote, VerifierKey};
 use sanku_values::{DivisionCode, FederationName, Time};
 
+use crate::closed::{self, Names};
 use crate::entry::NoteRef;
 use crate::names::Origin;
 use crate::notes::{
@@ -80,6 +81,19 @@ pub struct TrustAt<'a> {
     at: Time,
     /// The cosignature that counts was made then: what came to be known later does not matter.
     witnessed: bool,
+    /// What others name of closed logs.
+    names: Option<&'a Names>,
+}
+
+impl<'a> TrustAt<'a> {
+    /// The same, and what stands above the final size of a closed log counts where these names have it.
+    #[must_use]
+    pub const fn naming(self, names: &'a Names) -> Self {
+        Self {
+            names: Some(names),
+            ..self
+        }
+    }
 }
 
 impl Trust {
@@ -447,6 +461,7 @@ impl Trust {
             trust: self,
             at,
             witnessed: false,
+            names: None,
         }
     }
 
@@ -456,6 +471,7 @@ impl Trust {
             trust: self,
             at,
             witnessed: true,
+            names: None,
         }
     }
 
@@ -471,9 +487,21 @@ impl Trust {
 
     /// The key that the registry in force has for a log, whatever became of it: for judging who signed a checkpoint.
     pub fn registered_log_key(&self, log: &Origin) -> Option<&VerifierKey> {
-        let rows = &self.row(log.node).filter(|_| log.federation == self.federation)?.logs;
-        let row = rows.iter().find(|row| row.number == log.number)?;
+        let row = self.registered_log(log)?;
         (row.key.name() == log.to_string()).then_some(&row.key)
+    }
+
+    /// The row of a log, whatever became of it.
+    pub fn registered_log(&self, log: &Origin) -> Option<&LogRow> {
+        let rows = &self.row(log.node).filter(|_| log.federation == self.federation)?.logs;
+        rows.iter().find(|row| row.number == log.number)
+    }
+
+    /// Those of a log's entries that stand above its final size, and the log's row.
+    fn above<'a>(&self, log: &Origin, first: u64, leaves: &'a [Hash]) -> Option<(&LogRow, &'a [Hash])> {
+        let row = self.registered_log(log)?;
+        let above = closed::above(row, first, leaves);
+        (!above.is_empty()).then_some((row, above))
     }
 
     /// The row of a log whose key is not revoked, open or closed.
@@ -502,15 +530,12 @@ impl Trust {
     }
 }
 
-/// Without an instant: the log is registered for its node, which did not leave; it is not closed, its key not revoked.
+/// Without an instant: the log is registered for its node, which did not leave, and its key is not revoked.
 impl LogKeys for Trust {
     fn log_key(&self, log: &Origin) -> Result<VerifierKey, RunError> {
         let (row, found) = self.log_row(log, None)?;
         if row.state == NodeState::Left {
             return Err(RunError::NotTrusted("left"));
-        }
-        if found.final_size.is_some() {
-            return Err(RunError::NotTrusted("closed"));
         }
         Ok(found.key.clone())
     }
@@ -518,13 +543,17 @@ impl LogKeys for Trust {
     fn checkpoint(&self, note: &SignedNote, key: &VerifierKey) -> Result<Checkpoint, NoteError> {
         self.checkpoints.verify(note, key)
     }
+
+    fn counts(&self, log: &Origin, first: u64, leaves: &[Hash]) -> bool {
+        self.above(log, first, leaves).is_none()
+    }
 }
 
-/// At an instant: the key's window holds it, and the node had not left by then.
+/// At an instant: the key's window holds it, or the registry fixed how far the log goes; and the node had not left by then.
 impl LogKeys for TrustAt<'_> {
     fn log_key(&self, log: &Origin) -> Result<VerifierKey, RunError> {
         let (row, found) = self.trust.log_row(log, self.witnessed.then_some(self.at))?;
-        if self.at < found.from || self.at > found.until {
+        if self.at < found.from || (self.at > found.until && found.final_size.is_none()) {
             return Err(RunError::NotTrusted("not_in_force"));
         }
         let since = self.trust.registry().map_or(0, |(reference, _, _)| reference.number);
@@ -536,6 +565,14 @@ impl LogKeys for TrustAt<'_> {
 
     fn checkpoint(&self, note: &SignedNote, key: &VerifierKey) -> Result<Checkpoint, NoteError> {
         self.trust.checkpoints.verify(note, key)
+    }
+
+    fn counts(&self, log: &Origin, first: u64, leaves: &[Hash]) -> bool {
+        let Some((row, above)) = self.trust.above(log, first, leaves) else {
+            return true;
+        };
+        let named = |leaf| self.names.is_some_and(|names| names.name(leaf, log.node, row.until));
+        (self.witnessed && self.at <= row.until) || above.iter().all(named)
     }
 }
 

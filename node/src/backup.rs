@@ -148,7 +148,7 @@ pub(crate) fn read(
     from: &Path,
     identities: &[age::x25519::Identity],
     expected: &Header,
-    key: &VerifierKey,
+    keys: &[VerifierKey],
     rows: &mpsc::Sender<String>,
 ) -> anyhow::Result<Manifest> {
     let file = File::open(from).with_context(|| format!("打不开 cannot open {}", from.display()))?;
@@ -176,7 +176,7 @@ pub(crate) fn read(
         .strip_prefix(BEGIN)
         .and_then(|json| serde_json::from_str::<Header>(json).ok());
     let header = header.context("不是 sanku 备份 not a backup of sanku")?;
-    belongs(&header, expected)?;
+    let key = belongs(&header, expected, keys)?;
     let mut counted = Counted::new();
     counted.digest.update(line.as_bytes());
     loop {
@@ -207,14 +207,15 @@ pub(crate) fn read(
     }
 }
 
-fn belongs(header: &Header, expected: &Header) -> anyhow::Result<()> {
-    if header.log != expected.log {
+/// The key of the log that it is of: this node's, or an earlier one.
+fn belongs<'a>(header: &Header, expected: &Header, keys: &'a [VerifierKey]) -> anyhow::Result<&'a VerifierKey> {
+    let Some(key) = keys.iter().find(|key| key.name() == header.log.to_string()) else {
         bail!(
             "这是 {} 的备份，本节点的日志是 {} this is a backup of another log than this node's",
             header.log,
             expected.log
         );
-    }
+    };
     if header.schema != expected.schema {
         bail!(
             "备份的数据库结构是第 {} 版，本程序是第 {} 版；用当时的程序恢复，再升级 restore it with the program that made it, then upgrade",
@@ -222,5 +223,5 @@ fn belongs(header: &Header, expected: &Header) -> anyhow::Result<()> {
             expected.schema
         );
     }
-    Ok(())
+    Ok(key)
 }

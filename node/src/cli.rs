@@ -110,7 +110,13 @@ impl Command {
             Self::Check(args) | Self::Status(args) | Self::Log(LogCommand::Verify(args) | LogCommand::Forks(args)) => {
                 args.json
             }
-            Self::Federation(FederationCommand::Init { json, .. } | FederationCommand::Add { json, .. })
+            Self::Log(LogCommand::Renew { json, .. } | LogCommand::Lost { json, .. })
+            | Self::Federation(
+                FederationCommand::Init { json, .. }
+                | FederationCommand::Add { json, .. }
+                | FederationCommand::Renumber { json, .. }
+                | FederationCommand::Close { json, .. },
+            )
             | Self::Evidence(EvidenceCommand::Export { json, .. } | EvidenceCommand::Verify { json, .. })
             | Self::Records(RecordsCommand::Categories(json) | RecordsCommand::Show { json, .. }) => json.json,
             Self::Certs(command) => command.as_json(),
@@ -275,6 +281,47 @@ pub(crate) enum FederationCommand {
         #[command(flatten)]
         json: JsonArg,
     },
+    /// 给节点换新日志号：旧日志关闭，新日志登记 Give a node the log number that it asks for; the log before is closed
+    #[command(
+        after_help = "例 Examples:\n  sanku federation renumber renumber-421002-2.note --dir hubei --dry-run\n  sanku federation renumber renumber-421002-2.note --dir hubei --fingerprint 3f0c…   与节点管理员电话核对 compare it on the telephone"
+    )]
+    Renumber {
+        /// 节点的请求（sanku log renew） The node's request
+        request: PathBuf,
+        /// 与节点管理员核对过的指纹 The fingerprint, as the node's administrator reads it out
+        #[arg(long, value_name = "HEX")]
+        fingerprint: Option<String>,
+        #[command(flatten)]
+        presented: Presented,
+        #[command(flatten)]
+        json: JsonArg,
+    },
+    /// 关闭已有后继的日志，或在 24 小时内提高其终止大小 Close a log that has a successor, or raise its final size within 24 hours
+    #[command(
+        after_help = "例 Example:\n  sanku federation close 421002/1 --dir hubei --seen seen-421002-1.checkpoint"
+    )]
+    Close {
+        /// 区划代码/日志号 The node's code and the log's number
+        log: String,
+        #[command(flatten)]
+        presented: Presented,
+        #[command(flatten)]
+        json: JsonArg,
+    },
+}
+
+/// Where the federation is, and what others present of a log.
+#[derive(Debug, Args)]
+pub(crate) struct Presented {
+    /// 联邦目录 The federation's directory
+    #[arg(long, default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// 别的中心出示的检查点（sanku log seen），可多次给出 A checkpoint that another centre presents; more than once
+    #[arg(long, value_name = "FILE")]
+    pub(crate) seen: Vec<PathBuf>,
+    /// 只说会做什么 Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// What `log` understands.
@@ -294,6 +341,46 @@ pub(crate) enum LogCommand {
     /// 分叉的证明 The proof of a fork
     #[command(subcommand)]
     Fork(ForkCommand),
+    /// 换新日志号：生成新密钥和给发布者的请求 Ask for a new log number: makes the next keys and a request for the publisher
+    #[command(
+        after_help = "例 Examples:\n  sanku --config node.toml log renew --dry-run\n  sanku --config node.toml log renew             数据库确已丢失 the newest database is lost\n  sanku --config node.toml log renew --planned   计划内轮换 a planned rotation of the log's key"
+    )]
+    Renew {
+        /// 计划内轮换：旧日志写完最后一条再由新日志接续 A planned rotation: the log before ends with an entry that names the next
+        #[arg(long)]
+        planned: bool,
+        /// 请求写到哪里 Where the request goes (default: renumber-CODE-NUMBER.note here)
+        #[arg(long, short, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// 只说会做什么 Say what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        json: JsonArg,
+    },
+    /// 出示本节点见过的某日志的最大检查点 Write the largest checkpoint of a log that this node has seen, for whoever closes that log
+    #[command(after_help = "例 Example:\n  sanku --config node.toml log seen 421002/1 --out seen-421002-1.checkpoint")]
+    Seen {
+        /// 区划代码/日志号 The node's code and the log's number
+        log: String,
+        /// 输出文件 Where to write it
+        #[arg(long, short, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// 列出别处持有而本库已失的旧日志内容 List what others hold of an earlier log and this database does not know
+    #[command(
+        after_help = "例 Examples:\n  sanku --config node.toml log lost\n  sanku --config node.toml log lost --out lost.statements   并保存（正文仍密封） and keep it, bodies sealed\n\n退出码 Exit codes: 0 全部问到 everybody was asked, 3 有的没有问到 some could not be asked"
+    )]
+    Lost {
+        /// 日志号（默认上一个） The log's number (default: the one before)
+        #[arg(long, value_name = "N")]
+        number: Option<u32>,
+        /// 保存到文件 Keep what is found in this file
+        #[arg(long, short, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        json: JsonArg,
+    },
     /// 把整个日志写成文件（C2SP tlog-tiles），供审计 Write the whole log as files for auditors: checkpoint, tiles, entries
     Tiles {
         /// 目录（不得已存在） The directory; it must not exist yet

@@ -11,4 +11,5 @@ pub(crate) mod import;
 pub(crate) mod log;
 pub(crate) mod query;
 pub(crate) mod records;
+pub(crate) mod renumber;
 pub(crate) mod status;

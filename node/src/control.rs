@@ -10,9 +10,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use http::{StatusCode, header};
+use sanku_exchange::lost::Lost;
 use sanku_exchange::{Asked, CASES, Case, ExchangeError, Line, Progress, trace};
 use sanku_federation_protocol::body::Subject;
-use sanku_federation_protocol::names::StatementId;
+use sanku_federation_protocol::names::{Origin, StatementId};
 use sanku_federation_protocol::trace::Trace;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -50,6 +51,8 @@ pub(crate) fn router(node: Arc<Running>) -> Router {
         // Whoever only looks on is not waited for.
         .route("/follow", post(follow))
         .route("/status", post(status))
+        .route("/seen", post(seen))
+        .route("/lost", post(lost))
         .layer(DefaultBodyLimit::max(4 << 20))
         .with_state(desk)
 }
@@ -65,6 +68,12 @@ pub(crate) struct Again {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Follow {
     pub(crate) id: StatementId,
+}
+
+/// What was lost of an earlier log, the newest unless a number is given.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LostOf {
+    pub(crate) number: Option<u32>,
 }
 
 /// A mandate is withdrawn.
@@ -195,6 +204,75 @@ async fn withdraw(State(exchange): State<SharedExchange>, Json(withdraw): Json<W
         }
         Err(error) => failed(StatusCode::CONFLICT, "", &error.to_string()),
     }
+}
+
+/// What anybody is heard to remember of this node's logs, asked now.
+async fn seen(State(exchange): State<SharedExchange>) -> Response {
+    exchange.compare_clocks().await;
+    exchange.look_at_ground().await;
+    let remembered: Vec<_> = exchange
+        .store()
+        .remembered()
+        .into_iter()
+        .map(|one| json!({ "by": one.teller.to_string(), "log": one.checkpoint.origin, "size": one.checkpoint.size, "note": one.note }))
+        .collect();
+    let heard = exchange.heard();
+    let not_heard: Vec<_> = exchange
+        .neighbours()
+        .into_iter()
+        .filter(|code| !heard.contains(code))
+        .collect();
+    Json(json!({ "seen": remembered, "heard": heard, "not_heard": not_heard }))
+        .into_response()
+        .map_newline()
+}
+
+/// What others hold of an earlier log of this node and its database does not know: a line for each statement, then who was asked.
+async fn lost(State(exchange): State<SharedExchange>, Json(log): Json<LostOf>) -> Response {
+    lines(&Work::default(), move |sender| async move {
+        let own = exchange.store().origin().clone();
+        let number = log.number.unwrap_or_else(|| own.number.saturating_sub(1).max(1));
+        let log = Origin { number, ..own };
+        let (found, mut passed_on) = mpsc::unbounded_channel();
+        let asked = async {
+            let end = exchange.lost(&log, |lost| drop(found.send(lost))).await;
+            drop(found);
+            end
+        };
+        let pass_on = async {
+            while let Some(lost) = passed_on.recv().await {
+                for line in lost_lines(&lost) {
+                    let _ = sender.send(line).await;
+                }
+            }
+        };
+        let (end, ()) = tokio::join!(asked, pass_on);
+        let line = match end {
+            Ok(holders) => {
+                let holders = holders
+                    .iter()
+                    .map(|holder| json!({ "node": holder.code, "failed": holder.failed }));
+                json!({ "event": "end", "log": log, "holders": holders.collect::<Vec<_>>() })
+            }
+            Err(error) => json!({ "event": "failed", "message": error.to_string() }),
+        };
+        let _ = sender.send(line).await;
+    })
+}
+
+/// A line for each statement of a lost run; the first bears the run itself.
+fn lost_lines(lost: &Lost) -> Vec<Value> {
+    let statements = lost.run.statements.iter().enumerate();
+    let line = |(place, statement): (usize, &_)| {
+        let statement: &sanku_federation_protocol::statement::Statement = statement;
+        json!({
+            "event": "lost", "holder": lost.holder, "log": lost.run.origin, "index": lost.run.first + place as u64,
+            "kind": statement.entry.said.kind(), "leaf": statement.leaf, "time": statement.entry.time,
+            "asker": lost.about.asker, "question": lost.about.question,
+            "lines": (place == 0).then_some(&lost.about.lines),
+        })
+    };
+    statements.map(|(place, statement)| line((place, statement))).collect()
 }
 
 async fn status(State(Desk(node)): State<Desk>) -> Response {

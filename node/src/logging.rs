@@ -25,6 +25,7 @@ const FIELDS: &[&str] = &[
     "again",
     "asker",
     "attempt",
+    "before",
     "breaker",
     "category",
     "code",

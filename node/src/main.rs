@@ -107,6 +107,24 @@ async fn run(cli: Cli) -> anyhow::Result<u8> {
             let node = commands::federation::node(&code, centre, endpoint, &categories)?;
             commands::federation::add(&dir, &node, json.json)
         }
+        Command::Federation(FederationCommand::Renumber {
+            request,
+            fingerprint,
+            presented,
+            json,
+        }) => commands::renumber::renumber(
+            &presented.dir,
+            &commands::renumber::Renumber {
+                request,
+                fingerprint,
+                seen: presented.seen,
+                dry_run: presented.dry_run,
+                as_json: json.json,
+            },
+        ),
+        Command::Federation(FederationCommand::Close { log, presented, json }) => {
+            commands::renumber::close(&presented.dir, &log, &presented.seen, presented.dry_run, json.json)
+        }
         Command::Certs(command) => commands::certs::run(&command),
         Command::Log(command) => commands::log::run(config, command).await,
         Command::Evidence(command) => commands::evidence::run(config, command).await,

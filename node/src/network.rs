@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use http::Method;
+use sanku_exchange::lost::Cursor;
 use sanku_exchange::{AskFailure, Hop, LogFile, Network, PeerStatus, Reply, Witnessed};
 use sanku_federation_protocol::names::{Origin, Outcome};
 use sanku_federation_protocol::problem::ProblemKind;
@@ -102,6 +103,25 @@ impl Network for PeerNetwork {
         }
     }
 
+    async fn held_of(
+        &self,
+        from: DivisionCode,
+        log: &Origin,
+        holder: DivisionCode,
+        cursor: Cursor,
+    ) -> Result<Option<Bytes>, AskFailure> {
+        let Cursor { from: index, at, after } = cursor;
+        let path = format!(
+            "/v1/held/{}/{}/{holder}?from={index}&at={at}&after={after}",
+            log.node, log.number
+        );
+        match self.whole(from, &path).await {
+            Ok((bytes, _)) => Ok(Some(bytes.into())),
+            Err(failure) if failure.problem == Some(ProblemKind::NotFound) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
     async fn status_of(&self, from: DivisionCode) -> Result<PeerStatus, AskFailure> {
         let (status, notes) = self.whole(from, "/v1/status").await?;
         let status: PeerStatus =
@@ -114,7 +134,18 @@ impl Network for PeerNetwork {
         let list: Vec<(String, u64, String)> =
             serde_json::from_slice(&self.whole(from, "/v1/notes").await?.0).map_err(|_| broken())?;
         let mut notes = Vec::new();
+        let mut wanted = Vec::new();
         for (name, number, _) in list.into_iter().take(10_000) {
+            // Each of these rests on the one before.
+            if name.ends_with("/root") || name.contains("/people/") {
+                let all = self.whole(from, &format!("/v1/notes/{name}/all")).await?.0;
+                let all: Vec<(u64, String)> = serde_json::from_slice(&all).map_err(|_| broken())?;
+                wanted.extend(all.into_iter().take(10_000).map(|(number, _)| (name.clone(), number)));
+            } else {
+                wanted.push((name, number));
+            }
+        }
+        for (name, number) in wanted {
             notes.push(
                 String::from_utf8(self.whole(from, &format!("/v1/notes/{name}/{number}")).await?.0)
                     .map_err(|_| broken())?,

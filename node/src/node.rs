@@ -8,7 +8,7 @@ use sanku_certs::federation::notes_in;
 use sanku_certs::{NodeKeys, Role, verify_chain};
 use sanku_exchange::clock::STOP_BEYOND;
 use sanku_federation_protocol::trust::Trust;
-use sanku_store::{StorageKeys, Store, StoreError};
+use sanku_store::{Glance, StorageKeys, Store, StoreError};
 use sanku_tlog::{Hash, KeyType, SigningKey};
 use sanku_values::{Clock, SystemClock, Time};
 
@@ -37,16 +37,11 @@ pub(crate) fn load(config: Option<&Path>) -> anyhow::Result<Loaded> {
 
 impl Identity {
     /// Reads keys, certificates and notes and judges them together.
-    pub(crate) fn read(loaded: &Loaded, clock: &dyn Clock) -> anyhow::Result<Self> {
+    /// What serves takes the newest log; a command stays with the one that the database has while nobody closed that.
+    pub(crate) async fn read(loaded: &Loaded, clock: &dyn Clock, serves: bool) -> anyhow::Result<Self> {
         let config = &loaded.node;
         let folder = &config.identity.directory;
         let wrong = |message: String, cure: &str| loaded.finding("identity.directory", message, cure);
-        let keys = NodeKeys::load(folder, &config.federation, config.code, 1).map_err(|error| {
-            wrong(
-                error.to_string(),
-                "改正后再试；密钥可从备份恢复 mend it as it says; keys come back from the backup",
-            )
-        })?;
         let fingerprint: Hash = config
             .root
             .parse()
@@ -57,7 +52,7 @@ impl Identity {
                 "把联邦的公告放进 notes/ copy the federation's notes into notes/",
             )
         })?;
-        let (trust, refused) = Trust::from_notes(
+        let (mut trust, refused) = Trust::from_notes(
             config.federation.clone(),
             fingerprint,
             notes.iter().map(Vec::as_slice),
@@ -76,6 +71,9 @@ impl Identity {
                 "从发布者重新取得公告 fetch the notes again from their publisher"
             ));
         }
+        // Those that came over the network may name a newer log.
+        let glance = Glance::at(&config.storage.url).await;
+        trust.accept_all(glance.notes.iter().map(String::as_bytes), clock.now());
         let row = trust
             .registry()
             .and_then(|(_, registry, _)| registry.node(config.code).cloned());
@@ -89,6 +87,18 @@ impl Identity {
                 "用 sanku federation add 加入 add it with `sanku federation add`"
             ));
         };
+        let newest = row.logs.iter().map(|log| log.number).max().unwrap_or(1);
+        let open = row.logs.iter().filter(|log| log.final_size.is_none());
+        let number = open
+            .map(|log| log.number)
+            .find(|number| !serves && glance.number == Some(*number))
+            .unwrap_or(newest);
+        let keys = NodeKeys::load(folder, &config.federation, config.code, number).map_err(|error| {
+            wrong(
+                error.to_string(),
+                "改正后再试；密钥可从备份恢复，用登记公告中最新日志号的那一份 mend it as it says; keys come back from their backup, the one of the newest log number in the registry",
+            )
+        })?;
         if !row.logs.iter().any(|log| log.key == *keys.log.verifier()) {
             bail!(wrong(
                 "日志密钥不是登记公告中的那一把 the log's key is not the registry's".to_owned(),
@@ -130,11 +140,16 @@ pub(crate) async fn store_at(url: &str, keys: &NodeKeys, clock: &Arc<dyn Clock>)
 }
 
 impl Node {
-    /// Opens everything.
+    /// Opens everything, for a command.
     pub(crate) async fn open(config: Option<&Path>) -> anyhow::Result<Self> {
+        Self::open_for(config, false).await
+    }
+
+    /// The same; what serves begins the newest log that the registry names.
+    pub(crate) async fn open_for(config: Option<&Path>, serves: bool) -> anyhow::Result<Self> {
         let loaded = load(config)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let Identity { keys, mut trust } = Identity::read(&loaded, &*clock)?;
+        let Identity { keys, mut trust } = Identity::read(&loaded, &*clock, serves).await?;
         let store = store_at(&loaded.node.storage.url, &keys, &clock)
             .await
             .map_err(|error| {
@@ -144,7 +159,7 @@ impl Node {
                     "核对地址、权限和磁盘空间 see address, permissions and free space",
                 )
             })?;
-        Memory(loaded.node.storage.memory.clone()).recall(&store).await;
+        Memory(loaded.node.storage.memory.clone()).recall(&store, &trust).await;
         let kept = store.notes().await?;
         trust.accept_all(kept.iter().map(String::as_bytes), clock.now());
         let names: Vec<_> = trust

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{DefaultBodyLimit, Extension, Path, State};
+use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -13,6 +13,7 @@ use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::LengthLimitError;
 use sanku_certs::PeerIdentity;
+use sanku_exchange::lost::Cursor;
 use sanku_exchange::{Exchange, Hop, LogFile, WitnessAnswer, trace};
 use sanku_federation_protocol::names::Origin;
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
@@ -42,6 +43,7 @@ pub(crate) fn router(exchange: SharedExchange, work: Work) -> Router {
         .route("/v1/notes/{*name}", get(note))
         .route("/v1/status", get(status))
         .route("/v1/logs/{node}/{number}/{*file}", get(log_file))
+        .route("/v1/held/{node}/{number}/{holder}", get(held))
         .route("/v1/witness/add-checkpoint", post(add_checkpoint))
         .route("/v1/witness/{origin}/checkpoint", get(seen_checkpoint))
         .layer(DefaultBodyLimit::disable())
@@ -148,6 +150,13 @@ async fn list_notes(State(exchange): State<SharedExchange>) -> Response {
 
 async fn note(State(exchange): State<SharedExchange>, Path(path): Path<String>) -> Response {
     let trust = exchange.trust();
+    if let Some(name) = path.strip_suffix("/all") {
+        let all = trust.all().filter(|(known, _)| *known == name);
+        let all: Vec<_> = all
+            .map(|(_, held)| json!([held.reference.number, held.reference.digest]))
+            .collect();
+        return Json(all).into_response();
+    }
     let (name, number) = match path.rsplit_once('/') {
         Some((name, number)) if number.len() > 6 && number.bytes().all(|byte| byte.is_ascii_digit()) => {
             (name, number.parse().ok())
@@ -263,6 +272,35 @@ async fn log_file(
             ([(header::CONTENT_TYPE, kind)], bytes).into_response()
         }
         Ok(None) => problem_response(&Problem::new(ProblemKind::NotFound, "no such file").of(exchange.here())),
+        Err(_) => problem_response(
+            &Problem::new(ProblemKind::Unavailable, "the database does not answer").of(exchange.here()),
+        ),
+    }
+}
+
+/// What a node holds of a log, for that log's node alone.
+async fn held(
+    State(exchange): State<SharedExchange>,
+    Extension(peer): Extension<PeerIdentity>,
+    Path((node, number, holder)): Path<(String, u32, String)>,
+    Query(cursor): Query<Cursor>,
+) -> Response {
+    let found = match (node.parse(), holder.parse()) {
+        (Ok(node), Ok(holder)) => {
+            let log = Origin {
+                federation: exchange.trust().federation().clone(),
+                node,
+                number,
+            };
+            exchange.held_of(&log, holder, cursor, peer.code).await
+        }
+        _ => Ok(None),
+    };
+    match found {
+        Ok(Some(bytes)) => ([(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
+        Ok(None) => {
+            problem_response(&Problem::new(ProblemKind::NotFound, "no such log, or not for you").of(exchange.here()))
+        }
         Err(_) => problem_response(
             &Problem::new(ProblemKind::Unavailable, "the database does not answer").of(exchange.here()),
         ),

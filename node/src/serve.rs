@@ -48,9 +48,9 @@ pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> an
         trust,
         store,
         clock,
-    } = Node::open(config).await?;
+    } = Node::open_for(config, true).await?;
     let certified_until = Identity {
-        keys: reread(&loaded)?,
+        keys: reread(&loaded, store.origin().number)?,
         trust: trust.clone(),
     }
     .judge_certificate(&loaded, &*clock)?;
@@ -71,6 +71,7 @@ pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> an
         OwnKeys {
             sealing: keys.sealing,
             witness: keys.witness,
+            earlier: keys.earlier,
         },
         Arc::clone(&clock),
     );
@@ -192,12 +193,12 @@ async fn bind(loaded: &Loaded, key: &str, port: &str) -> anyhow::Result<TcpListe
         .map_err(|error| port_is_taken(loaded, key, port, &error))?)
 }
 
-fn reread(loaded: &Loaded) -> anyhow::Result<NodeKeys> {
+fn reread(loaded: &Loaded, log_number: u32) -> anyhow::Result<NodeKeys> {
     Ok(NodeKeys::load(
         &loaded.node.identity.directory,
         &loaded.node.federation,
         loaded.node.code,
-        1,
+        log_number,
     )?)
 }
 
@@ -281,7 +282,7 @@ async fn keep_looking(
         let chain_now = modified(&folder.join("certs/chain.pem"));
         if chain_now != chain_seen {
             chain_seen = chain_now;
-            match reload_certificate(loaded, &exchange.trust(), &server, &clients, &*clock) {
+            match reload_certificate(loaded, exchange, &server, &clients, &*clock) {
                 Ok(until) => {
                     node.certified_until(until);
                     tracing::info!(%until, "the new certificate counts");
@@ -316,14 +317,14 @@ async fn keep_looking(
 
 fn reload_certificate(
     loaded: &Loaded,
-    trust: &Trust,
+    exchange: &SharedExchange,
     server: &Server,
     clients: &PeerClients,
     clock: &dyn Clock,
 ) -> anyhow::Result<Time> {
     let identity = Identity {
-        keys: reread(loaded)?,
-        trust: trust.clone(),
+        keys: reread(loaded, exchange.store().origin().number)?,
+        trust: Trust::clone(&exchange.trust()),
     };
     let until = identity.judge_certificate(loaded, clock)?;
     let material = || Material {

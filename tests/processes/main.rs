@@ -17,9 +17,11 @@ mod fifth_node;
 mod hostile;
 mod hostile_peers;
 mod late;
+mod older_notes;
 mod operations;
 mod orders;
 mod recovery;
+mod renumber;
 #[allow(dead_code, reason = "shared with the tests of faults")]
 mod rig;
 mod witnesses;

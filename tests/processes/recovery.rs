@@ -7,17 +7,17 @@ use serde_json::Value;
 
 use crate::rig::{Rig, json_of, outcome, planted, run};
 
-const HERE: u32 = 421_002;
+pub(crate) const HERE: u32 = 421_002;
 
 /// The database's files of a node.
-fn database(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn database(folder: &Path) -> Vec<PathBuf> {
     ["node.db", "node.db-wal", "node.db-shm"]
         .map(|name| folder.join(name))
         .to_vec()
 }
 
 /// Copies the database of a node that does not run; nothing else is in its place then.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for (from, to) in database(from).iter().zip(database(to)) {
         let _ = std::fs::remove_file(&to);
@@ -27,12 +27,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn status(rig: &Rig, code: u32) -> Value {
+pub(crate) fn status(rig: &Rig, code: u32) -> Value {
     json_of(&rig.node(code, &["status", "--json"]))
 }
 
 /// Waits until a node's status is as it should be.
-fn until(rig: &Rig, code: u32, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn until(rig: &Rig, code: u32, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let now = status(rig, code);
@@ -50,7 +50,7 @@ fn is_recovering(status: &Value) -> bool {
 
 /// A rig whose node `HERE` has an older database aside, and said more since, which its superior has cosigned and the file
 /// beside its keys remembers.
-fn with_an_older_database() -> (Rig, PathBuf, u64) {
+pub(crate) fn with_an_older_database() -> (Rig, PathBuf, u64) {
     let mut rig = Rig::start();
     let folder = rig.folder(HERE);
     rig.kill(HERE);

@@ -178,6 +178,8 @@ def public_of(entry):
         "formats": up_to(16, whole, 1), "log": vkey(1, f"{federation}/node/{code}/{number}"), "witness": witness, "sealing": octets(32, 32),
     }
     first = entry.get("public", {}).get("occasion") == "first"
+    log_of = lambda value: text(ORIGIN)(value) and value.rpartition("/")
+    of_node = lambda fits: lambda value: bool(log_of(value)) and log_of(value)[0] == f"{federation}/node/{code}" and fits(int(log_of(value)[2]))
     introduces = lambda value: isinstance(value, dict) and set(value) == set(newcomer) and all(check(value[name]) for name, check in newcomer.items())
     shapes = {
         "certificate.request": {"occasion": one_of("first", "renewal", "return"), "tls": key, "possession": signature, **({"node": introduces} if first else {})},
@@ -189,6 +191,8 @@ def public_of(entry):
             "orders": up_to(16, text(HEX)),
         },
         "order.execute": {"order": text(HEX), "ordered": text(WORD)},
+        "log.open": {"before": of_node(lambda other: other < int(number)), "size": whole, "root": text(HEX)},
+        "log.close": {"next": of_node(lambda other: other > int(number)), "key": vkey(1, entry.get("public", {}).get("next"))},
     }
     shape = shapes.get(entry["action"])
     need((shape is None) == ("public" not in entry), "a public part stands with its actions alone")

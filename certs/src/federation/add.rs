@@ -17,7 +17,7 @@ use crate::node_keys::TLS;
 use crate::profile;
 
 /// Life of log, witness and sealing keys.
-const KEY_LIFE_DAYS: u32 = 365;
+pub(super) const KEY_LIFE_DAYS: u32 = 365;
 
 /// What the registry says of a node's keys.
 struct PublicKeys {

@@ -2,7 +2,7 @@
 
 use sanku_federation_protocol::notes::{NodeState, RawNote, Registry, Revoked, RevokedRow, RevokedWhat, name, sign};
 use sanku_federation_protocol::trust::Trust;
-use sanku_tlog::SignedNote;
+use sanku_tlog::{SignedNote, SigningKey};
 use sanku_values::{DivisionCode, Time};
 
 use super::{DAY, Federation, LEAF_DAYS, hosts_of, keep_note, notes_of};
@@ -86,14 +86,34 @@ impl Federation {
         self.publish_locked(registry, now)
     }
 
-    pub(super) fn publish_locked(&self, mut registry: Registry, now: Time) -> Result<(), CertsError> {
+    pub(super) fn publish_locked(&self, registry: Registry, now: Time) -> Result<(), CertsError> {
+        self.publish_signed_by(registry, None, now)
+    }
+
+    /// The root's key for notes.
+    pub(super) fn root_key(&self) -> Result<SigningKey, CertsError> {
+        self.note_key("root-note", &name::root(&self.name))
+    }
+
+    /// The same; another key may sign beside the publisher's.
+    pub(super) fn publish_signed_by(
+        &self,
+        mut registry: Registry,
+        beside: Option<&SigningKey>,
+        now: Time,
+    ) -> Result<(), CertsError> {
         registry.nodes.sort_by_key(|row| row.code);
         registry.not_after = now.plus(DAY * REGISTRY_DAYS);
         registry.grace_until = now.plus(DAY * GRACE_DAYS);
         let name = name::registry(&self.name);
         let publisher = self.note_key("publisher", &name)?;
         let number = self.next_number("registry", now)?;
-        self.hand_in("registry", &sign(&name, number, &registry, &publisher)?, now)
+        let mut note = sign(&name, number, &registry, &publisher)?;
+        if let Some(key) = beside {
+            let signature = key.sign(note.text());
+            note.add(signature);
+        }
+        self.hand_in("registry", &note, now)
     }
 
     /// Changes the province's list of revocations and hands it out.
@@ -115,8 +135,7 @@ impl Federation {
         let mut note = sign(&name, number, &list, &self.note_key("authority-note", &name)?)?;
         if list.rows.iter().any(|row| row.code == province) {
             // On the province's own code the root acts.
-            let root = self.note_key("root-note", &name::root(&self.name))?;
-            let signature = root.sign(note.text());
+            let signature = self.root_key()?.sign(note.text());
             note.add(signature);
         }
         self.hand_in(&file, &note, now)

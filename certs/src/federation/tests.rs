@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::NodeKeys;
+use crate::renumber::{NextKeys, Request};
 use crate::verify::{Role, verify_chain};
 use sanku_federation_protocol::problem::ProblemKind;
 use sanku_federation_protocol::trust::Trust;
@@ -265,4 +266,166 @@ fn two_commands_at_once_lose_neither_node() {
     for of in codes {
         assert_eq!(trust(place.path(), of, &this).registry().unwrap().1.nodes.len(), 5);
     }
+}
+
+/// A node's request for its next log.
+fn request(place: &Path, of: &str, planned: bool, seen: &[(u64, &str)], at: Time) -> (Vec<u8>, Hash) {
+    let folder = place.join(of);
+    let row = Federation::open(place)
+        .unwrap()
+        .registry()
+        .unwrap()
+        .node(code(of))
+        .unwrap()
+        .clone();
+    let before = row.logs.last().unwrap().number;
+    let keys = NodeKeys::load(&folder, &name(), code(of), before).unwrap();
+    let next = NextKeys::make(&folder, &name(), code(of), before + 1).unwrap();
+    let request = Request {
+        code: code(of),
+        planned,
+        before,
+        holds: 1,
+        seen: seen
+            .iter()
+            .map(|(size, root)| checkpoint(&keys.log, *size, root))
+            .collect(),
+        number: before + 1,
+        log: next.log.verifier().clone(),
+        witness: next.witness.verifier().clone(),
+    };
+    let note = request.sign(&name(), &keys.log, &next.log, at).unwrap();
+    (note.to_string().into_bytes(), Request::fingerprint(&note))
+}
+
+fn checkpoint(key: &SigningKey, size: u64, root: &str) -> String {
+    let checkpoint = sanku_tlog::Checkpoint {
+        origin: key.verifier().name().to_owned(),
+        size,
+        root: Hash::of(root.as_bytes()),
+    };
+    checkpoint.sign(key).unwrap().to_string()
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn a_node_gets_its_next_log_number_once_its_fingerprint_was_compared() {
+    let (place, this) = founded();
+    this.add(node("421000", "127.0.0.1:7444"), now()).unwrap();
+    let (asked, fingerprint) = request(place.path(), "421000", false, &[(5, "5"), (7, "7")], now());
+    let before = files(&place.path().join("authority"));
+    let planned = this.renumber(&asked, None, &[], true, now()).unwrap();
+    assert_eq!(
+        (planned.number, planned.final_size, planned.fingerprint),
+        (2, Some(7), Some(fingerprint))
+    );
+    for wrong in [None, Some(Hash::of(b"another"))] {
+        let refused = this.renumber(&asked, wrong, &[], false, now()).unwrap_err();
+        assert!(refused.to_string().contains(&fingerprint.to_string()), "{refused}");
+    }
+    assert!(files(&place.path().join("authority")) == before, "nothing was changed");
+
+    let done = this.renumber(&asked, Some(fingerprint), &[], false, now()).unwrap();
+    assert_eq!(done, planned);
+    let trust = trust(place.path(), "420000", &this);
+    let row = trust.registry().unwrap().1.node(code("421000")).unwrap().clone();
+    let keys = NodeKeys::load(&place.path().join("421000"), &name(), code("421000"), 2).unwrap();
+    assert_eq!(row.logs[1].key, *keys.log.verifier());
+    assert_eq!(row.witness_keys[1].key, *keys.witness.verifier());
+    assert_eq!((row.logs[0].final_size, row.logs[0].until), (Some(7), now()));
+    assert_eq!((row.witness_keys[0].until, row.logs[1].final_size), (now(), None));
+    // The old key is there, and signs no more than what it signed.
+    assert_eq!(keys.earlier[0].verifier(), &row.logs[0].key);
+    let again = this.renumber(&asked, Some(fingerprint), &[], false, now()).unwrap_err();
+    assert!(again.to_string().contains("already"), "{again}");
+}
+
+#[test]
+fn the_final_size_rises_within_a_day_and_then_stands() {
+    let (place, this) = founded();
+    this.add(node("421000", "127.0.0.1:7444"), now()).unwrap();
+    let old = NodeKeys::load(&place.path().join("421000"), &name(), code("421000"), 1)
+        .unwrap()
+        .log;
+    let (asked, fingerprint) = request(place.path(), "421000", false, &[], now());
+    let nobody = this.renumber(&asked, Some(fingerprint), &[], false, now()).unwrap_err();
+    assert!(nobody.to_string().contains("sanku log seen"), "{nobody}");
+    let seen = |size: u64| vec![checkpoint(&old, size, &size.to_string())];
+    this.renumber(&asked, Some(fingerprint), &seen(4), false, now())
+        .unwrap();
+    let later = now().plus(HOUR * 23);
+    let close = |size, at| this.close_log(code("421000"), 1, &seen(size), false, at);
+    assert!(close(4, later).is_err() && close(3, later).is_err(), "it only rises");
+    assert_eq!(close(9, later).unwrap().final_size, Some(9));
+    let late = close(12, now().plus(HOUR * 25)).unwrap_err();
+    assert!(late.to_string().contains("24"), "{late}");
+    assert!(
+        this.close_log(code("421000"), 2, &seen(9), false, later).is_err(),
+        "the newest stays open"
+    );
+    // Another key's word raises nothing.
+    let stranger = SigningKey::generate(old.verifier().name(), KeyType::Ed25519).unwrap();
+    let forged = [checkpoint(&stranger, 99, "99")];
+    assert!(this.close_log(code("421000"), 1, &forged, false, later).is_err());
+    let row = this.registry().unwrap().node(code("421000")).unwrap().clone();
+    assert_eq!((row.logs[0].final_size, row.logs[0].until), (Some(9), now()));
+}
+
+#[test]
+fn a_planned_rotation_closes_nothing_before_the_node_has_ended_its_log() {
+    let (place, this) = founded();
+    let (asked, fingerprint) = request(place.path(), "420000", true, &[], now());
+    let done = this.renumber(&asked, Some(fingerprint), &[], false, now()).unwrap();
+    assert_eq!((done.final_size, done.number), (None, 2));
+    let row = |this: &Federation| this.registry().unwrap().node(code("420000")).unwrap().clone();
+    assert_eq!(row(&this).logs[0].final_size, None);
+    assert!(row(&this).witness_keys[0].until > now());
+    // The province's own logs: its root signs that registry, too.
+    let bytes = std::fs::read(place.path().join("authority/notes/registry.note")).unwrap();
+    let root = this.root_key().unwrap();
+    assert!(RawNote::parse(&bytes).unwrap().signed_by(root.verifier()).is_ok());
+    let old = NodeKeys::load(&place.path().join("420000"), &name(), code("420000"), 1)
+        .unwrap()
+        .log;
+    let end = [checkpoint(&old, 3, "3")];
+    this.close_log(code("420000"), 1, &end, false, now().plus(HOUR))
+        .unwrap();
+    assert_eq!(
+        (row(&this).logs[0].final_size, row(&this).logs[0].until),
+        (Some(3), now().plus(HOUR))
+    );
+}
+
+#[test]
+fn a_request_that_was_changed_or_signed_by_others_or_is_old_is_refused() {
+    let (place, this) = founded();
+    this.add(node("421000", "127.0.0.1:7444"), now()).unwrap();
+    let (asked, fingerprint) = request(place.path(), "421000", false, &[(5, "5")], now());
+    let text = String::from_utf8(asked.clone()).unwrap();
+    let last = text.trim_end().rfind('\n').unwrap();
+    let changed = [
+        text.replace("\"planned\":false", "\"planned\":true"),
+        text.replace("\"number\":2", "\"number\":3"),
+        text.replace("421000", "420000"),
+        text[..=last].to_owned(),
+    ];
+    for bytes in changed {
+        assert!(
+            this.renumber(bytes.as_bytes(), Some(fingerprint), &[], true, now())
+                .is_err(),
+            "{bytes}"
+        );
+    }
+    let week = now().plus(HOUR * 24 * 8);
+    assert!(this.renumber(&asked, Some(fingerprint), &[], true, week).is_err());
+    assert!(
+        this.renumber(&asked, Some(fingerprint), &[], true, now().minus(HOUR))
+            .is_err()
+    );
+    // Keys that an interrupted run made are used again, and none is ever replaced.
+    let keys = files(&place.path().join("421000/keys"));
+    let (again, _) = request(place.path(), "421000", false, &[(5, "5")], now());
+    assert!(files(&place.path().join("421000/keys")) == keys);
+    assert_eq!(again, asked);
 }

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use sanku_catalogue::Catalogue;
 use sanku_federation_protocol::body::{Body, Mandate, Person, QueryBody, Salt, Subject};
+use sanku_federation_protocol::closed::Names;
 use sanku_federation_protocol::entry::{Draft, QueryEntry, Said};
 use sanku_federation_protocol::evidence::Covers;
 use sanku_federation_protocol::gather::Gathered;
 use sanku_federation_protocol::merge::Merged;
+use sanku_federation_protocol::names::Origin;
 use sanku_federation_protocol::names::{Priority, StatementId};
+use sanku_federation_protocol::statement::RunError;
 use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_federation_protocol::stream::{Event, Reader};
 use sanku_store::{AskedKind, Effect, Part, Unwitnessed, Urgency, key_name};
@@ -23,7 +26,7 @@ use crate::accept;
 use crate::authorise::{Circumstances, stop};
 use crate::case::Case;
 use crate::network::{Hop, Network};
-use crate::result::{missing, until_result};
+use crate::result::{is_result, missing, until_result};
 use crate::{Caller, Exchange, ExchangeError, queue};
 
 /// What the person sees while it is asked.
@@ -245,18 +248,20 @@ impl<N: Network> Exchange<N> {
 
     /// The question's own run, and everything that is known of it as of its newest result.
     pub async fn known(&self, id: StatementId) -> Result<(VerifiedRun, Gathered), ExchangeError> {
-        let said = self.store.said(self.store.origin(), id).await?;
+        let origin = self.store.own_origin(id).await?;
+        let said = self.store.said(&origin, id).await?;
         let recalled = self.recall(id, &until_result(said)).await?;
         Ok((recalled.run, recalled.known))
     }
 
     /// Runs of other nodes about a question of ours, verified again: their logs' keys are good now, or were when the cosignature
-    /// that counts was made.
+    /// that counts was made; and what stands above the final size of a closed log was named by a result of ours in time.
     pub async fn received(&self, id: StatementId) -> Result<Vec<VerifiedRun>, ExchangeError> {
         let trust = self.trust.load_full();
         let mut runs = Vec::new();
-        let mut covers = None;
-        for wire in self.store.received(self.store.origin(), id).await? {
+        let origin = self.store.own_origin(id).await?;
+        let (mut covers, mut names) = (None, None);
+        for wire in self.store.received(&origin, id).await? {
             let mut reader = Reader::new();
             reader.push(&wire);
             while let Ok(Some(event)) = reader.next_event() {
@@ -269,7 +274,7 @@ impl<N: Network> Exchange<N> {
                         Err(error) => error,
                     };
                     if covers.is_none() {
-                        covers = Some(self.store.covers_of(self.store.origin(), id).await?);
+                        covers = Some(self.store.covers_of(&origin, id).await?);
                     }
                     let named = Checkpoint::parse(run.checkpoint.text()).ok();
                     let witnessed = covers.iter().flatten().find(|cover| {
@@ -277,44 +282,87 @@ impl<N: Network> Exchange<N> {
                             .as_ref()
                             .is_some_and(|named| named.origin == cover.0 && named.root == cover.1)
                     });
-                    match witnessed.map(|cover| run.verify(&trust.when_witnessed(cover.2))) {
-                        Some(Ok(run)) => runs.push(run),
-                        _ => tracing::warn!(%error, "a stored run counts no more"),
+                    let witnessed = witnessed.map(|cover| run.clone().verify(&trust.when_witnessed(cover.2)));
+                    if let Some(Ok(run)) = witnessed {
+                        runs.push(run);
+                        continue;
                     }
+                    if error == RunError::NotTrusted("closed") {
+                        if names.is_none() {
+                            names = Some(self.names_of(&origin, id).await?);
+                        }
+                        let now = trust.at(self.clock.now());
+                        if let Some(Ok(run)) = names.as_ref().map(|names| run.verify(&now.naming(names))) {
+                            runs.push(run);
+                            continue;
+                        }
+                    }
+                    tracing::warn!(%error, "a stored run counts no more");
                 }
             }
         }
         Ok(runs)
     }
 
+    /// What this node's results about a question of its own name, each as of the first kept cosignature over it.
+    async fn names_of(&self, origin: &Origin, id: StatementId) -> Result<Names, ExchangeError> {
+        let (mut names, logs) = (Names::default(), self.own_logs().await?);
+        for run in self.store.said(origin, id).await?.iter().filter(|run| is_result(run)) {
+            if let Some(log) = logs.iter().find(|log| *log.origin() == run.origin)
+                && let Some((made, _, _)) = log.first_witnessed(run.first + run.statements.len() as u64).await?
+            {
+                names.take(run, made);
+            }
+        }
+        Ok(names)
+    }
+
     /// Everything a question's evidence holds as of its newest result: this node's runs in order, under the cosigned checkpoint
     /// where it holds them, then what it received; and what covers that.
     pub async fn evidence(&self, id: StatementId) -> Result<(Vec<VerifiedRun>, Covers, Merged), ExchangeError> {
+        let origin = self.store.own_origin(id).await?;
         loop {
-            let said = until_result(self.store.said(self.store.origin(), id).await?);
+            let said = until_result(self.store.said(&origin, id).await?);
             let received = self.received(id).await?;
             let (run, known) = self.known(id).await?;
             // A result that came meanwhile rests on more than was read before it.
-            let now = until_result(self.store.said(self.store.origin(), id).await?);
+            let now = until_result(self.store.said(&origin, id).await?);
             if now.len() == said.len() {
                 let merged = self.merged(&run, &known)?;
                 let mut runs = Vec::new();
                 let cosigned = self.store.cosigned().await?;
+                let in_time = received.iter().any(|run| self.is_above(run));
                 for run in said {
                     let count = run.statements.len() as u64;
-                    runs.push(match &cosigned {
-                        Some(cosigned) if cosigned.0.size >= run.first + count => {
-                            self.store.run_under(cosigned.clone(), run.first, count).await?
+                    // What rests on our naming it in time is shown under the first cosignature that is kept.
+                    let first = if in_time && run.origin == *self.store.origin() {
+                        self.store.first_witnessed(run.first + count).await?
+                    } else {
+                        None
+                    };
+                    let under = first
+                        .map(|(_, checkpoint, note)| (checkpoint, note))
+                        .or_else(|| cosigned.clone());
+                    runs.push(match under {
+                        Some(under) if run.origin == *self.store.origin() && under.0.size >= run.first + count => {
+                            self.store.run_under(under, run.first, count).await?
                         }
                         _ => run,
                     });
                 }
                 runs.extend(received);
-                let covers = self.store.covers_of(self.store.origin(), id).await?.into_iter();
+                let covers = self.store.covers_of(&origin, id).await?.into_iter();
                 let covers = covers.map(|(log, root, _, cover, proof)| ((log, root), (cover, proof)));
                 return Ok((runs, covers.collect(), merged));
             }
         }
+    }
+
+    /// Whether a run reaches above the final size of its log.
+    fn is_above(&self, run: &VerifiedRun) -> bool {
+        let trust = self.trust.load();
+        let size = trust.registered_log(&run.origin).and_then(|row| row.final_size);
+        size.is_some_and(|size| run.first + run.statements.len() as u64 > size)
     }
 
     pub(crate) fn hop(&self, budget: Duration, only: Option<Vec<DivisionCode>>, attempt: u32) -> Hop {

@@ -19,11 +19,12 @@ impl<N: Network> Exchange<N> {
     /// If this node never asked it, or the database does not answer.
     pub async fn follow(&self, id: StatementId, mut each: impl FnMut(&Asked) -> bool) -> Result<(), ExchangeError> {
         let mut changes = self.changes.subscribe();
+        let origin = self.store.own_origin(id).await?;
         let mut seen = None;
         let mut shown = None;
         loop {
             changes.mark_unchanged();
-            let newest = self.store.newest_said(self.store.origin(), id).await?;
+            let newest = self.store.newest_said(&origin, id).await?;
             let due = self.store.due(id).await?;
             if (newest, due.is_none()) != seen.unwrap_or((None, false)) {
                 seen = Some((newest, due.is_none()));
@@ -36,7 +37,8 @@ impl<N: Network> Exchange<N> {
                     return Ok(());
                 }
             }
-            let expired = self.expired(id).await?;
+            let expires = self.store.expires(&origin, id).await?;
+            let expired = expires.is_none_or(|expires| self.clock.now() >= expires);
             if due.is_none() || expired {
                 return Ok(());
             }
@@ -45,13 +47,5 @@ impl<N: Network> Exchange<N> {
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
-    }
-
-    async fn expired(&self, id: StatementId) -> Result<bool, ExchangeError> {
-        Ok(self
-            .store
-            .expires(self.store.origin(), id)
-            .await?
-            .is_none_or(|expires| self.clock.now() >= expires))
     }
 }

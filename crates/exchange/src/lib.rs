@@ -18,9 +18,11 @@ mod fair;
 mod follow;
 pub mod links;
 mod log_files;
+pub mod lost;
 mod neighbours;
 pub mod network;
 mod once;
+pub mod opening;
 mod pace;
 mod peers;
 mod question;
@@ -38,8 +40,8 @@ mod turn;
 mod withdraw;
 mod witness;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 pub use asker::{Asked, Progress};
@@ -63,6 +65,11 @@ use sanku_values::{Clock, DivisionCode, Time};
 use tokio::time::Instant;
 pub use witness::WitnessAnswer;
 
+/// What a mutex holds, whoever panicked with it.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The keys that the exchange itself uses; the log's key is the store's.
 #[derive(Debug)]
 pub struct OwnKeys {
@@ -70,6 +77,8 @@ pub struct OwnKeys {
     pub sealing: SealingKey,
     /// Cosigns neighbours' checkpoints.
     pub witness: SigningKey,
+    /// Signed this node's earlier logs.
+    pub earlier: Vec<SigningKey>,
 }
 
 /// Who hands in a statement.
@@ -186,6 +195,9 @@ pub struct Exchange<N> {
     policy: Policy,
     sealing: SealingKey,
     witness: SigningKey,
+    earlier: Vec<SigningKey>,
+    heard: Mutex<BTreeSet<DivisionCode>>,
+    notes_kept: std::sync::atomic::AtomicU64,
     clock: Arc<dyn Clock>,
     seats: once::Seats,
     conclusions: once::Seats,
@@ -220,6 +232,9 @@ impl<N: Network> Exchange<N> {
             network,
             sealing: keys.sealing,
             witness: keys.witness,
+            earlier: keys.earlier,
+            heard: Mutex::default(),
+            notes_kept: std::sync::atomic::AtomicU64::default(),
             clock,
             seats: once::Seats::default(),
             conclusions: once::Seats::default(),

@@ -11,7 +11,7 @@ use sanku_federation_protocol::names::Origin;
 use sanku_federation_protocol::stream::{Event, Reader, write_fork};
 use sanku_federation_protocol::trust::Trust;
 use sanku_federation_protocol::witness::cosigned;
-use sanku_store::{Cover, HeldCheckpoint};
+use sanku_store::{Cover, HeldCheckpoint, OpenLog};
 use sanku_tlog::tiles::{self, Tile};
 use sanku_tlog::{Checkpoint, ForkProof, Hash, SignedNote, Subtree, consistency_subtrees, verify_consistency};
 use sanku_values::Time;
@@ -23,6 +23,8 @@ use crate::{Exchange, ExchangeError};
 
 /// What is unwitnessed for so long is an alarm.
 pub const ALARM: Duration = Duration::from_secs(72 * 3600);
+/// For so long after its closing a log's final size may rise.
+const CLOSING: Duration = Duration::from_secs(24 * 3600);
 /// How often it is looked whether anything is to be linked.
 const EVERY: Duration = Duration::from_secs(1);
 /// Checkpoints of one log that are linked in one round.
@@ -93,8 +95,21 @@ impl<N: Network> Exchange<N> {
     /// Since when anything is unwitnessed, of our own log or of what is held of others.
     pub async fn unwitnessed_since(&self) -> Result<Option<Time>, ExchangeError> {
         let own = self.store.unwitnessed_since().await?;
-        let held = self.store.open_logs().await?.into_iter().map(|open| open.since);
+        let held = self.open_logs().await?.into_iter().map(|open| open.since);
         Ok(held.chain(own).min())
+    }
+
+    /// Logs of which something is held that nothing covers yet. One that was closed for good a day ago is not among them: what
+    /// could not be linked by then never will be, for its node lost it, and nobody can do anything about that.
+    pub async fn open_logs(&self) -> Result<Vec<OpenLog>, ExchangeError> {
+        let (trust, now) = (self.trust.load_full(), self.clock.now());
+        let over = |open: &OpenLog| {
+            let origin: Option<Origin> = open.log.parse().ok();
+            let row = origin.and_then(|origin| trust.registered_log(&origin).cloned());
+            row.is_some_and(|row| row.final_size.is_some() && now > row.until.plus(CLOSING))
+        };
+        let open = self.store.open_logs().await?;
+        Ok(open.into_iter().filter(|open| !over(open)).collect())
     }
 
     /// One round over all logs of which something is unwitnessed. `waits` is when each is tried again.

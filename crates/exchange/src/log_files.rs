@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use sanku_federation_protocol::names::Origin;
+use sanku_store::Store;
 use sanku_tlog::tiles::{self, Tile};
 use sanku_values::DivisionCode;
 use tokio::sync::Semaphore;
@@ -117,10 +118,13 @@ impl<N: Network> Exchange<N> {
         asks: Option<DivisionCode>,
     ) -> Result<Option<Bytes>, ExchangeError> {
         if log.node == self.here() {
-            return if log == self.store.origin() {
-                self.own_file(file).await
-            } else {
-                Ok(None)
+            if log == self.store.origin() {
+                return own_file(&self.store, file).await;
+            }
+            let earlier = self.store.earlier().await?;
+            return match earlier.iter().find(|held| held.origin() == log) {
+                Some(held) => own_file(held, file).await,
+                None => Ok(None),
             };
         }
         let trust = self.trust.load_full();
@@ -152,30 +156,28 @@ impl<N: Network> Exchange<N> {
             Err(_) => Ok(None),
         }
     }
+}
 
-    async fn own_file(&self, file: LogFile) -> Result<Option<Bytes>, ExchangeError> {
-        match file {
-            LogFile::Checkpoint => {
-                let note = match self.store.cosigned().await? {
-                    Some((_, note)) => note,
-                    None => self.store.checkpoint().await?.1,
-                };
-                Ok(Some(Bytes::from(note.to_string())))
+/// A file of a log that the database holds.
+async fn own_file(log: &Store, file: LogFile) -> Result<Option<Bytes>, ExchangeError> {
+    match file {
+        LogFile::Checkpoint => {
+            let note = match log.cosigned().await? {
+                Some((_, note)) => note,
+                None => log.checkpoint().await?.1,
+            };
+            Ok(Some(Bytes::from(note.to_string())))
+        }
+        LogFile::Tile(tile) => {
+            let (checkpoint, _) = log.checkpoint().await?;
+            let held = Tile::in_log(tile.level, tile.index, checkpoint.size);
+            if held.is_none_or(|held| held.width < tile.width) {
+                return Ok(None);
             }
-            LogFile::Tile(tile) => {
-                let (checkpoint, _) = self.store.checkpoint().await?;
-                let held = Tile::in_log(tile.level, tile.index, checkpoint.size);
-                if held.is_none_or(|held| held.width < tile.width) {
-                    return Ok(None);
-                }
-                let start = (tile.index * tiles::WIDTH).cast_signed();
-                let hashes = self
-                    .store
-                    .tile_hashes(tile.level, start, tile.width.cast_signed())
-                    .await?;
-                let bytes: Vec<u8> = hashes.iter().flat_map(|hash| *hash.bytes()).collect();
-                Ok((hashes.len() as u64 == tile.width).then(|| Bytes::from(bytes)))
-            }
+            let start = (tile.index * tiles::WIDTH).cast_signed();
+            let hashes = log.tile_hashes(tile.level, start, tile.width.cast_signed()).await?;
+            let bytes: Vec<u8> = hashes.iter().flat_map(|hash| *hash.bytes()).collect();
+            Ok((hashes.len() as u64 == tile.width).then(|| Bytes::from(bytes)))
         }
     }
 }

@@ -13,6 +13,7 @@ use sanku_tlog::Hash;
 use sanku_values::{DivisionCode, Time};
 
 use crate::log_files::LogFile;
+use crate::lost::Cursor;
 
 /// What travels beside a statement from node to node, rewritten at each hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +134,20 @@ pub trait Network: Send + Sync + 'static {
         file: LogFile,
     ) -> impl Future<Output = Result<Option<Bytes>, AskFailure>> + Send;
 
-    /// All notes that a neighbour has.
+    /// A page of what a node at or behind a neighbour holds of a log of this node; nothing if it gives none.
+    fn held_of(
+        &self,
+        from: DivisionCode,
+        log: &Origin,
+        holder: DivisionCode,
+        cursor: Cursor,
+    ) -> impl Future<Output = Result<Option<Bytes>, AskFailure>> + Send {
+        let _ = (log, holder, cursor);
+        let nobody = AskFailure::new(Outcome::Unreachable, format!("{from} gives nothing of this log"));
+        std::future::ready(Err(nobody))
+    }
+
+    /// The newest notes that a neighbour has, and all of the roots and of people: each of those rests on the one before.
     fn notes_of(&self, from: DivisionCode) -> impl Future<Output = Result<Vec<String>, AskFailure>> + Send;
 
     /// Gives a neighbour a note.

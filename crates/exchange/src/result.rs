@@ -11,7 +11,7 @@ use sanku_federation_protocol::names::{Outcome, StatementId, Status};
 use sanku_federation_protocol::outcomes::outcomes;
 use sanku_federation_protocol::problem::ProblemKind;
 use sanku_federation_protocol::statement::VerifiedRun;
-use sanku_store::{Effect, Unwitnessed};
+use sanku_store::{Effect, Store, Unwitnessed};
 use sanku_tlog::Hash;
 use sanku_values::{DivisionCode, Time};
 
@@ -24,7 +24,8 @@ use crate::{Caller, Exchange, ExchangeError, fair, queue};
 impl<N: Network> Exchange<N> {
     /// Everything that is known of a question as it stands in the log, without asking anybody.
     pub async fn known_now(&self, id: StatementId) -> Result<Asked, ExchangeError> {
-        let said = self.store.said(self.store.origin(), id).await?;
+        let origin = self.store.own_origin(id).await?;
+        let said = self.store.said(&origin, id).await?;
         let recalled = self.recall(id, &until_result(said)).await?;
         let merged = self.merged(&recalled.run, &recalled.known)?;
         let again = self.store.due(id).await?;
@@ -35,27 +36,27 @@ impl<N: Network> Exchange<N> {
 
     /// What a question of ours rests on that no cosignature that counts covers.
     async fn unwitnessed(&self, id: StatementId, recalled: &Recalled) -> Result<Vec<Unwitnessed>, ExchangeError> {
-        let mut unwitnessed = self.store.unwitnessed_of(self.store.origin(), id).await?;
-        let covered = self
-            .store
-            .cosigned()
-            .await?
-            .map_or(0, |(checkpoint, _)| checkpoint.size);
-        let own = self.store.origin().to_string();
-        let open = recalled
-            .runs
-            .iter()
-            .filter(|(log, _, end)| *log == own && *end > covered);
-        let runs = open.count() as u64;
-        if runs > 0 {
-            let since = self
-                .store
-                .unwitnessed_since()
-                .await?
-                .unwrap_or_else(|| self.clock.now());
-            unwitnessed.push(Unwitnessed { log: own, runs, since });
+        let origin = self.store.own_origin(id).await?;
+        let mut unwitnessed = self.store.unwitnessed_of(&origin, id).await?;
+        for held in self.own_logs().await? {
+            let covered = held.cosigned().await?.map_or(0, |(checkpoint, _)| checkpoint.size);
+            let log = held.origin().to_string();
+            let runs = recalled.runs.iter().filter(|(of, _, end)| *of == log && *end > covered);
+            let runs = runs.count() as u64;
+            if runs > 0 {
+                let since = held.unwitnessed_since().await?;
+                let since = since.unwrap_or_else(|| self.clock.now());
+                unwitnessed.push(Unwitnessed { log, runs, since });
+            }
         }
         Ok(unwitnessed)
+    }
+
+    /// This node's log, and the earlier ones that the database holds.
+    pub(crate) async fn own_logs(&self) -> Result<Vec<Store>, ExchangeError> {
+        let mut logs = self.store.earlier().await?;
+        logs.push(self.store.clone());
+        Ok(logs)
     }
 
     /// What this node's runs and those received say of a question of ours.
@@ -171,6 +172,7 @@ impl<N: Network> Exchange<N> {
                     supersedes: before.map(|(leaf, _)| leaf),
                 };
                 effects.push(Effect::AskAgain {
+                    origin: asked.origin.clone(),
                     id: question.id,
                     due: again,
                 });

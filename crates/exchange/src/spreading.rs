@@ -1,5 +1,6 @@
 //! Spreading of notes: whoever sees another digest than its own fetches; a changed note is pushed to neighbours at once.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -106,9 +107,24 @@ impl<N: Network> Exchange<N> {
         Ok(true)
     }
 
-    /// A neighbour pushes a note.
+    /// Takes in notes that another process of this node kept since.
+    pub async fn learn_notes(self: &Arc<Self>) -> Result<bool, ExchangeError> {
+        let kept = self.store.notes_kept().await?;
+        if self.notes_kept.swap(kept, Ordering::SeqCst) == kept {
+            return Ok(false);
+        }
+        let notes = self.store.notes().await?;
+        self.take_notes(notes, None).await
+    }
+
+    /// A neighbour pushes a note. What rests on older ones that are not here is judged again once they were fetched from it.
     pub async fn take_note(self: &Arc<Self>, note: String, from: DivisionCode) -> Result<Accepted, NoteRefused> {
-        let verdict = Trust::clone(&self.trust.load()).accept(note.as_bytes(), self.clock.now())?;
+        let judged = || Trust::clone(&self.trust.load()).accept(note.as_bytes(), self.clock.now());
+        let curable = |why: &NoteRefused| matches!(why, NoteRefused::Signer | NoteRefused::Missing(_));
+        let verdict = match judged() {
+            Err(why) if curable(&why) && self.pull_notes(from).await => judged()?,
+            verdict => verdict?,
+        };
         if verdict != Accepted::Known {
             self.take_notes(vec![note], Some(from))
                 .await

@@ -101,7 +101,7 @@ impl<N: Network> Exchange<N> {
             until: self.clock.now(),
         };
         for id in self.store.own_of_mandate(mandate).await? {
-            let said = self.store.said(self.store.origin(), id).await?;
+            let said = self.store.said(&self.store.own_origin(id).await?, id).await?;
             let Some(statement) = said.first().and_then(|run| run.statements.first()) else {
                 continue;
             };
@@ -185,7 +185,7 @@ impl<N: Network> Exchange<N> {
         budget: Duration,
         attempt: u32,
     ) -> Result<Told, ExchangeError> {
-        let origin = self.store.origin().clone();
+        let origin = self.store.own_origin(id).await?;
         let said = self.store.said(&origin, id).await?;
         let run = said.first().ok_or(ExchangeError::NoSuchQuestion)?.clone();
         let trust = self.trust.load_full();

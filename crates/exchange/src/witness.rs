@@ -8,6 +8,7 @@ use std::time::Duration;
 use sanku_federation_protocol::names::{Origin, Outcome};
 use sanku_federation_protocol::statement::LogKeys;
 use sanku_federation_protocol::witness::cosigned;
+use sanku_store::Store;
 use sanku_tlog::checkpoint::cosign;
 use sanku_tlog::{AddCheckpoint, Checkpoint, ForkProof, NotCosigned, SignedNote};
 use sanku_values::DivisionCode;
@@ -71,6 +72,11 @@ impl<N: Network> Exchange<N> {
                 return Ok(WitnessAnswer::Refused(refused));
             }
         };
+        let closed = trust.registered_log(&origin).and_then(|row| row.final_size);
+        if closed.is_some_and(|size| checkpoint.size > size) {
+            tracing::warn!(%log, size = checkpoint.size, "a checkpoint above the final size of a closed log is not cosigned");
+            return Ok(WitnessAnswer::Unknown);
+        }
         let seconds = self.clock.now().millis().unsigned_abs() / 1000;
         let Ok(signature) = cosign(&request.checkpoint, &self.witness, seconds) else {
             return Ok(WitnessAnswer::Refused(NotCosigned::Malformed));
@@ -138,8 +144,13 @@ impl<N: Network> Exchange<N> {
     /// Has this node's log cosigned, for as long as it is polled.
     pub async fn be_witnessed(self: &Arc<Self>) {
         let mut sizes = BTreeMap::new();
+        let mut all = false;
         loop {
             let pause = match self.witness_round(&mut sizes).await {
+                Ok(true) if !all => {
+                    all = self.witness_earlier().await.unwrap_or(false);
+                    if all { EVERY } else { LATER }
+                }
                 Ok(true) => EVERY,
                 Ok(false) => LATER,
                 Err(error) => {
@@ -153,28 +164,47 @@ impl<N: Network> Exchange<N> {
 
     /// One round: the newest checkpoint goes to whoever must cosign it. `sizes` is what each witness is thought to know.
     /// Says whether nothing is left to be witnessed.
-    pub async fn witness_round(&self, sizes: &mut BTreeMap<DivisionCode, u64>) -> Result<bool, ExchangeError> {
+    pub async fn witness_round(
+        self: &Arc<Self>,
+        sizes: &mut BTreeMap<DivisionCode, u64>,
+    ) -> Result<bool, ExchangeError> {
         self.store.may_speak().await?;
-        let (checkpoint, mut note) = self.store.checkpoint().await?;
-        let covered = self
-            .store
-            .cosigned()
-            .await?
-            .map_or(0, |(checkpoint, _)| checkpoint.size);
+        self.witness_log(&self.store, sizes).await
+    }
+
+    /// Has the ends of this node's earlier logs cosigned, as far as they are whole here. Says whether nothing is left of that.
+    pub async fn witness_earlier(self: &Arc<Self>) -> Result<bool, ExchangeError> {
+        let trust = self.trust.load_full();
+        let mut all = true;
+        for log in self.store.earlier().await? {
+            let size = log.checkpoint().await?.0.size;
+            let closed = trust.registered_log(log.origin()).and_then(|row| row.final_size);
+            // Of one that lost entries nobody cosigns this end: whoever witnessed it saw more.
+            if log.stands() && closed.is_none_or(|closed| closed == size) {
+                all &= self.witness_log(&log, &mut BTreeMap::new()).await?;
+            }
+        }
+        Ok(all)
+    }
+
+    async fn witness_log(
+        self: &Arc<Self>,
+        log: &Store,
+        sizes: &mut BTreeMap<DivisionCode, u64>,
+    ) -> Result<bool, ExchangeError> {
+        let (checkpoint, mut note) = log.checkpoint().await?;
+        let covered = log.cosigned().await?.map_or(0, |(checkpoint, _)| checkpoint.size);
         if checkpoint.size <= covered {
             return Ok(true);
         }
         let trust = self.trust.load_full();
-        let Some((_, registry, tree)) = trust.registry() else {
+        let Some((_, registry, _)) = trust.registry() else {
             return Ok(false);
         };
-        let witnesses: Vec<_> = match tree.superior(self.here()) {
-            Some(superior) => vec![superior],
-            None => tree.subordinates(self.here()).collect(),
-        };
-        for witness in witnesses {
+        for witness in self.witnesses(&trust) {
             let old = sizes.get(&witness).copied().unwrap_or(covered);
-            let Some((size, lines)) = self.cosignature_of(witness, old, checkpoint.size, &note).await? else {
+            let asked = self.cosignature_of(log, witness, old, checkpoint.size, &note);
+            let Some((size, lines)) = asked.await? else {
                 continue;
             };
             sizes.insert(witness, size);
@@ -198,17 +228,18 @@ impl<N: Network> Exchange<N> {
                 metrics::counter!("sanku_bad_cosignatures_total", "peer" => witness.to_string()).increment(1);
             }
         }
-        if cosigned(&trust, self.here(), &note).is_none() {
+        let Some(made) = cosigned(&trust, self.here(), &note) else {
             return Ok(false);
-        }
-        self.store.keep_cosigned(&checkpoint, &note).await?;
+        };
+        log.keep_cosigned(&checkpoint, &note, made).await?;
         tracing::debug!(size = checkpoint.size, "the log is witnessed");
         Ok(true)
     }
 
     /// What one witness answers; asked once more if it knows another size than was thought.
     async fn cosignature_of(
-        &self,
+        self: &Arc<Self>,
+        log: &Store,
         witness: DivisionCode,
         old: u64,
         size: u64,
@@ -218,7 +249,7 @@ impl<N: Network> Exchange<N> {
         for _ in 0..2 {
             let request = AddCheckpoint {
                 old,
-                proof: self.store.consistency_between(old, size).await?,
+                proof: log.consistency_between(old, size).await?,
                 checkpoint: note.clone(),
             };
             let answer = tokio::time::timeout(LONGEST, self.network.add_checkpoint(witness, request.text())).await;

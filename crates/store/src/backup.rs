@@ -46,7 +46,7 @@ macro_rules! tables {
 }
 
 /// Every table; a test compares them with the schema.
-const TABLES: [Table; 16] = tables! {
+const TABLES: [Table; 18] = tables! {
     "head": "one" Integer, "number" Integer, "size" Integer, "time" Integer, "checkpoint" Text; order by "one";
     "keys": "name" Text, "wrapped" Bytes; order by "name";
     "log": "number" Integer, "idx" Integer, "entry" Bytes, "body" Bytes, "key" Text; order by "number, idx";
@@ -63,6 +63,8 @@ const TABLES: [Table; 16] = tables! {
     "cosigned": "number" Integer, "size" Integer, "checkpoint" Text; order by "number";
     "checkpoints": "log" Text, "size" Integer, "root" Bytes, "kept" Integer, "note" Text, "since" Integer, "cover" Integer, "proof" Bytes, "witnessed" Integer; order by "log, size, root, kept";
     "forks": "subject" Text, "found" Integer, "proof" Text; order by "subject";
+    "earlier": "number" Integer, "size" Integer, "checkpoint" Text, "key" Text, "stands" Integer; order by "number";
+    "witnessed": "number" Integer, "size" Integer, "time" Integer, "checkpoint" Text; order by "number, size";
 };
 
 /// Rows of one INSERT, and about how many bytes.

@@ -84,6 +84,13 @@ impl Store {
         Ok(())
     }
 
+    /// The largest checkpoint of another log that this node holds.
+    pub async fn largest_held(&self, log: &str) -> Result<Option<(Checkpoint, SignedNote)>, StoreError> {
+        let note: Option<String> = on!(&self.database, pool => sqlx::query("SELECT note FROM checkpoints WHERE log = $1 AND COALESCE(cover, 0) >= 0 ORDER BY size DESC LIMIT 1")
+            .bind(log).fetch_optional(pool).await?.map(|row| row.try_get(0)).transpose()?);
+        note.map(|note| crate::witness::parsed(&note)).transpose()
+    }
+
     /// Logs of which something is unwitnessed.
     pub async fn open_logs(&self) -> Result<Vec<OpenLog>, StoreError> {
         let rows: Result<Vec<(String, i64, i64)>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT log, COUNT(*), MIN(since) FROM checkpoints WHERE cover IS NULL GROUP BY log")
@@ -205,8 +212,10 @@ impl Store {
 
     /// Questions of this node that are open and rest on something of a log are asked again at once.
     pub async fn ask_again_who_heard(&self, log: &str, now: Time) -> Result<(), StoreError> {
-        on!(&self.database, pool => sqlx::query("UPDATE asked SET due = $1 WHERE expires > $1 AND kind = 'query' AND origin = $2 AND id IN (SELECT id FROM received WHERE origin = $2 AND log = $3)")
-            .bind(now.millis()).bind(self.origin.to_string()).bind(log).execute(pool).await.map(drop))?;
+        for origin in self.own_origins() {
+            on!(&self.database, pool => sqlx::query("UPDATE asked SET due = $1 WHERE expires > $1 AND kind = 'query' AND origin = $2 AND id IN (SELECT id FROM received WHERE origin = $2 AND log = $3)")
+                .bind(now.millis()).bind(origin.to_string()).bind(log).execute(pool).await.map(drop))?;
+        }
         Ok(())
     }
 }

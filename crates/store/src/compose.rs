@@ -78,7 +78,7 @@ struct Rows {
     /// Mandates that must not be withdrawn, by asker.
     mandates: BTreeMap<i64, BTreeSet<String>>,
     /// What is asked again then; a batch gives many back for the same time.
-    again: (Option<i64>, Vec<Value>),
+    again: (Option<(Origin, Option<i64>)>, Vec<Value>),
     /// Statements of other forms, in their order.
     others: Vec<(String, Vec<Value>)>,
 }
@@ -97,11 +97,10 @@ impl Rows {
     }
 
     /// Writes down what is given back, before anything else changes the same rows.
-    fn give_back(&mut self, origin: &Origin) {
-        let (due, ids) = std::mem::take(&mut self.again);
-        if ids.is_empty() {
+    fn give_back(&mut self) {
+        let (Some((origin, due)), ids) = std::mem::take(&mut self.again) else {
             return;
-        }
+        };
         let list = vec!["?"; ids.len()].join(", ");
         let sql = format!("UPDATE asked SET due = ?, leased = 0 WHERE origin = ? AND id IN ({list})");
         let values = [Value::Maybe(due), origin.to_string().into()].into_iter().chain(ids);
@@ -110,8 +109,8 @@ impl Rows {
 
     /// The head moves first: it is the lock, and refuses whoever does not know the newest checkpoint, or that a mandate was
     /// withdrawn.
-    fn script(mut self, origin: &Origin, head: Moved, now: Time) -> Script {
-        self.give_back(origin);
+    fn script(mut self, head: Moved, now: Time) -> Script {
+        self.give_back();
         let mut script = Script::default();
         let mut sql = "UPDATE head SET size = ?, time = ?, checkpoint = CASE WHEN number = ? AND size = ? AND time = ? AND checkpoint = ?".to_owned();
         let mut values = head.values;
@@ -366,7 +365,7 @@ impl Sequencer {
         };
         edge.signed = text;
         Ok(Composed {
-            script: rows.script(&self.origin, head, now),
+            script: rows.script(head, now),
             imports,
             edge,
             checkpoint,
@@ -381,7 +380,7 @@ impl Sequencer {
     fn of_the_queue(&self, effect: &Effect, now: Time, rows: &mut Rows) {
         match effect {
             Effect::Withdrawn { asker, mandate, until } => {
-                rows.give_back(&self.origin);
+                rows.give_back();
                 let values = vec![
                     i64::from(asker.number()).into(),
                     mandate.to_string().into(),
@@ -413,12 +412,12 @@ impl Sequencer {
                 leased.millis().into(),
                 line.map_or_else(Vec::new, |line| line.bytes().to_vec()).into(),
             ]),
-            Effect::AskAgain { id, due } => {
-                let due = due.map(Time::millis);
-                if rows.again.0 != due || rows.again.1.len() >= ROWS {
-                    rows.give_back(&self.origin);
+            Effect::AskAgain { origin, id, due } => {
+                let then = Some((origin.clone(), due.map(Time::millis)));
+                if rows.again.0 != then || rows.again.1.len() >= ROWS {
+                    rows.give_back();
                 }
-                rows.again.0 = due;
+                rows.again.0 = then;
                 rows.again.1.push(id.to_string().into());
             }
             Effect::Said { .. }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection, PgPool, SqlSafeStr, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, SqlSafeStr, SqliteConnection, SqlitePool};
 use tokio_util::sync::CancellationToken;
 
 use crate::StoreError;
@@ -225,6 +225,52 @@ impl Pool {
     }
 }
 
+/// How long somebody who only glances at a database waits for it.
+const GLANCE: Duration = Duration::from_secs(5);
+
+/// What stands in a database, before anything in it is opened or made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// The notes that it keeps: they may name a newer log of this node.
+    pub notes: Vec<String>,
+    /// The number of its newest log.
+    pub number: Option<u32>,
+}
+
+impl Glance {
+    /// Glances at the database behind a URL. Nothing where there is none yet, or it does not answer.
+    pub async fn at(url: &str) -> Self {
+        tokio::time::timeout(GLANCE, Self::read(url))
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_default()
+    }
+
+    async fn read(url: &str) -> Result<Self, sqlx::Error> {
+        const NOTES: &str = "SELECT bytes FROM notes ORDER BY name, number";
+        const NUMBER: &str = "SELECT number FROM head";
+        let (notes, number): (_, Option<i64>) = if url.starts_with("postgres") {
+            let mut connection = PgConnection::connect(url).await?;
+            let notes = sqlx::query_scalar(NOTES).fetch_all(&mut connection).await?;
+            (notes, sqlx::query_scalar(NUMBER).fetch_optional(&mut connection).await?)
+        } else {
+            let options = SqliteConnectOptions::from_str(url)?
+                .create_if_missing(false)
+                .busy_timeout(GLANCE);
+            let mut connection = SqliteConnection::connect_with(&options).await?;
+            let notes = sqlx::query_scalar(NOTES).fetch_all(&mut connection).await?;
+            let number = sqlx::query_scalar(NUMBER).fetch_optional(&mut connection).await?;
+            connection.close().await?;
+            (notes, number)
+        };
+        Ok(Self {
+            notes,
+            number: number.and_then(|number| number.try_into().ok()),
+        })
+    }
+}
+
 /// Why a database did not open.
 enum Unopened {
     Connection(sqlx::Error),
@@ -306,20 +352,22 @@ fn lost_a_race(error: &Unopened) -> bool {
 /// How many steps the schema has.
 pub(crate) const STEPS: usize = NAMES.len();
 /// The schema's steps, the same for both.
-const NAMES: [&str; 5] = ["first", "queue", "witness", "checkpoints", "batch"];
-const SQLITE: [&str; 5] = [
+const NAMES: [&str; 6] = ["first", "queue", "witness", "checkpoints", "batch", "earlier"];
+const SQLITE: [&str; 6] = [
     include_str!("../migrations/0001.sqlite.sql"),
     include_str!("../migrations/0002.sqlite.sql"),
     include_str!("../migrations/0003.sqlite.sql"),
     include_str!("../migrations/0004.sqlite.sql"),
     include_str!("../migrations/0005.sqlite.sql"),
+    include_str!("../migrations/0006.sqlite.sql"),
 ];
-const POSTGRES: [&str; 5] = [
+const POSTGRES: [&str; 6] = [
     include_str!("../migrations/0001.postgres.sql"),
     include_str!("../migrations/0002.postgres.sql"),
     include_str!("../migrations/0003.postgres.sql"),
     include_str!("../migrations/0004.postgres.sql"),
     include_str!("../migrations/0005.postgres.sql"),
+    include_str!("../migrations/0006.postgres.sql"),
 ];
 
 fn migrator(steps: &[&'static str; STEPS]) -> Migrator {

@@ -114,10 +114,13 @@ impl Recovering {
                 "停止节点，放回最新的数据库；确已丢失时换新日志号（手册“夜间”） stop the node and put the newest database back; if it is lost, open a new log (operations.md, At night)"
             }
             Unfit::OtherLog(_) => {
-                "核对 storage.url 和 identity.directory 是否属于同一节点、同一日志 see whether storage.url and identity.directory are of one node and one log"
+                "核对 storage.url 和 identity.directory 是否属于同一节点、同一日志；另一进程已开启新日志时重新启动本进程 see whether storage.url and identity.directory are of one node and one log; if another process opened the next log, restart this one"
             }
-            Unfit::Closed(_) | Unfit::NotOpened => {
-                "本日志不再有效，请联系上级中心 this log is not in force: call the superior centre (operations.md, At night)"
+            Unfit::Closed(_) => {
+                "本日志不再有效；新密钥已备好时重新启动节点，否则 sanku log renew this log is not in force: restart the node if it has the keys of the next one, else `sanku log renew` (operations.md, At night)"
+            }
+            Unfit::NotOpened => {
+                "等待见证节点（上级，省为下级）答复后自动开启 it is opened as soon as a witness was heard: the superior's node, the province's subordinates (operations.md, At night)"
             }
             Unfit::Replaced => "重新启动节点 restart the node: it then judges the file that lies there now",
         }
@@ -169,6 +172,8 @@ pub(crate) struct Ground {
     newest: Mutex<Option<Remembered>>,
     /// What others remember and the database was not yet seen to hold.
     claims: Mutex<Vec<Remembered>>,
+    /// What is remembered of earlier logs of this node.
+    before: Mutex<Vec<Remembered>>,
     state: Mutex<Option<Recovering>>,
     closed: Mutex<Option<u64>>,
     file: Option<File>,
@@ -215,6 +220,7 @@ impl Ground {
         Self {
             newest: Mutex::default(),
             claims: Mutex::default(),
+            before: Mutex::default(),
             state: Mutex::default(),
             closed: Mutex::default(),
             file,
@@ -231,6 +237,11 @@ impl Ground {
     pub(crate) fn all(&self) -> Vec<Remembered> {
         let newest = held(&self.newest).clone();
         held(&self.claims).iter().cloned().chain(newest).collect()
+    }
+
+    /// What is remembered of earlier logs.
+    pub(crate) fn before(&self) -> Vec<Remembered> {
+        held(&self.before).clone()
     }
 
     /// The database holds all of these, and this is its head.
@@ -306,6 +317,26 @@ impl Store {
         true
     }
 
+    /// Somebody remembers a checkpoint of an earlier log of this node, which that log's key signed: whoever closes it, or
+    /// opens the next one, must know.
+    pub fn remember_earlier(&self, checkpoint: Checkpoint, note: &SignedNote, teller: Teller) {
+        let mut before = held(&self.ground.before);
+        if checkpoint.size > 0 && before.iter().all(|known| known.checkpoint != checkpoint) {
+            before.push(Remembered {
+                checkpoint,
+                note: note.to_string(),
+                teller,
+            });
+        }
+    }
+
+    /// Everything that is remembered of this node's logs: what is known to be missing, the newest here, and earlier ones.
+    pub fn remembered(&self) -> Vec<Remembered> {
+        let mut all = self.ground.all();
+        all.extend(self.ground.before());
+        all
+    }
+
     /// The registry closed this log, or did not: whatever a checkpoint says, nothing more is signed in a closed one.
     pub fn close_at(&self, size: Option<u64>) {
         *held(&self.ground.closed) = size;
@@ -359,6 +390,13 @@ impl Store {
         });
         let holds = size.unsigned_abs();
         self.ground.stands(holds)?;
+        let own = i64::from(self.origin.number);
+        if (number < own || (own > 1 && holds == 0))
+            && let Some(remembered) = all.first()
+        {
+            // It was opened before: this is the database from before that.
+            remembered.judge(0, None)?;
+        }
         self.origin.is_of(number, holds)?;
         if self.ground.is_newest(&text) && self.recovering().is_none() {
             return Ok(());
@@ -400,10 +438,11 @@ pub(crate) trait IsOf {
 
 impl IsOf for Origin {
     fn is_of(&self, number: i64, holds: u64) -> Result<(), StoreError> {
-        let why = if number != i64::from(self.number) {
-            Unfit::OtherLog(u32::try_from(number).unwrap_or(0))
-        } else if self.number > 1 && holds == 0 {
-            Unfit::NotOpened
+        let own = i64::from(self.number);
+        let (holds, why) = if number > own {
+            (holds, Unfit::OtherLog(u32::try_from(number).unwrap_or(0)))
+        } else if number < own || (own > 1 && holds == 0) {
+            (0, Unfit::NotOpened)
         } else {
             return Ok(());
         };

@@ -11,9 +11,11 @@ mod checkpoints;
 mod clock;
 mod compose;
 mod database;
+mod earlier;
 mod ground;
 mod log;
 mod look;
+mod opening;
 mod pace;
 mod questions;
 mod queue;
@@ -30,7 +32,10 @@ use std::sync::Arc;
 
 pub use backup::{SCHEMA, Scratch, tables};
 pub use checkpoints::{Cover, HeldCheckpoint, OpenLog, StoredFork, Unwitnessed};
+pub use database::Glance;
+pub use earlier::ReceivedRun;
 pub use ground::{Recovering, Remembered as RememberedCheckpoint, Teller, Unfit};
+pub use opening::{Before, Opening};
 pub use pace::{Call, Later, Pace};
 pub use questions::{Remembered, key_name};
 pub use queue::{AskedKind, Claim, Claimed};
@@ -156,6 +161,9 @@ pub struct Store {
     process: Arc<str>,
     clock: Arc<clock::LogClock>,
     ground: Arc<ground::Ground>,
+    signing: Arc<SigningKey>,
+    /// Of an earlier log: how it ended.
+    ended: Option<Arc<earlier::Ended>>,
 }
 
 impl Store {
@@ -191,7 +199,7 @@ impl Store {
         Self::over(database, ground, keys, origin, signing, clock).await
     }
 
-    /// What another process of this node opens over the same database, be it in memory.
+    /// What another process of this node opens over the same database, be it in memory, for the log that this key signs.
     ///
     /// # Errors
     /// As `open`.
@@ -201,7 +209,9 @@ impl Store {
         clock: Arc<dyn Clock>,
         pace: Option<Arc<dyn Pace>>,
     ) -> Result<Self, StoreError> {
-        let (keys, origin) = (self.keys.clone(), self.origin.clone());
+        let origin = signing.verifier().name().parse();
+        let origin = origin.map_err(|_| StoreError::Keys("the log's key bears another name"))?;
+        let keys = self.keys.clone();
         let ground = self.ground.of_another();
         Self::over(self.database.paced(pace), ground, keys, origin, signing, clock).await
     }
@@ -227,7 +237,7 @@ impl Store {
             .sign(&signing)
             .map_err(|_| StoreError::Keys("the log's key does not sign"))?;
         on!(&database, pool => sqlx::query("INSERT INTO head (one, number, size, time, checkpoint) VALUES (1, $1, 0, 0, $2) ON CONFLICT DO NOTHING").bind(i64::from(origin.number)).bind(empty.to_string()).execute(pool).await.map(drop))?;
-        let ground = Arc::new(ground);
+        let (ground, signing) = (Arc::new(ground), Arc::new(signing));
         let clock = Arc::new(clock::LogClock::new(clock));
         let process: Arc<str> = format!("{:032x}", fastrand::u128(..)).into();
         let (jobs, persons) = tokio::sync::mpsc::channel(1024);
@@ -243,6 +253,8 @@ impl Store {
             process: Arc::clone(&process),
             clock: Arc::clone(&clock),
             ground: Arc::clone(&ground),
+            signing: Arc::clone(&signing),
+            ended: None,
         };
         match store.look().await {
             Ok(()) | Err(StoreError::Recovering(_)) => {}

@@ -45,6 +45,9 @@ impl LogKeys for OwnKey {
 impl Store {
     /// The newest signed checkpoint.
     pub async fn checkpoint(&self) -> Result<(Checkpoint, SignedNote), StoreError> {
+        if let Some(ended) = &self.ended {
+            return Ok((ended.checkpoint.clone(), ended.note.clone()));
+        }
         let text: String =
             on!(&self.database, pool => sqlx::query("SELECT checkpoint FROM head").fetch_one(pool).await?.try_get(0)?);
         let note = SignedNote::parse(text.as_bytes()).map_err(|_| StoreError::Corrupt("the checkpoint"))?;
@@ -156,6 +159,13 @@ impl Store {
     pub(crate) async fn data_key(&self, name: &str) -> Result<DataKey, StoreError> {
         let row: Option<Vec<u8>> = on!(&self.database, pool => sqlx::query("SELECT wrapped FROM keys WHERE name = $1").bind(name).fetch_optional(pool).await?.map(|row| row.try_get(0)).transpose()?);
         self.keys.unwrap(name, &row.ok_or(StoreError::Destroyed)?)
+    }
+
+    /// The same, made if there is none yet.
+    pub(crate) async fn key_or_fresh(&self, name: &str) -> Result<DataKey, StoreError> {
+        let (_, wrapped) = self.keys.fresh(name)?;
+        on!(&self.database, pool => sqlx::query("INSERT INTO keys (name, wrapped) VALUES ($1, $2) ON CONFLICT DO NOTHING").bind(name).bind(wrapped).execute(pool).await.map(drop)?);
+        self.data_key(name).await
     }
 
     pub(crate) async fn hashes(&self, subtrees: Vec<sanku_tlog::Subtree>) -> Result<Vec<Hash>, StoreError> {

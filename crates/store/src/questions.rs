@@ -65,11 +65,22 @@ impl Store {
 
     /// What this node said about a question, as runs in the order in which it said them.
     pub async fn said(&self, origin: &Origin, id: StatementId) -> Result<Vec<VerifiedRun>, StoreError> {
-        let rows: Result<Vec<(i64, i64)>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT first, count FROM said WHERE origin = $1 AND id = $2 AND number = $3 ORDER BY first")
-            .bind(origin.to_string()).bind(id.to_string()).bind(i64::from(self.origin.number)).fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect());
+        let rows: Result<Vec<(i64, i64, i64)>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT number, first, count FROM said WHERE origin = $1 AND id = $2 ORDER BY number, first")
+            .bind(origin.to_string()).bind(id.to_string()).fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect());
+        let (rows, own) = (rows?, i64::from(self.origin.number));
+        let earlier = if rows.iter().any(|(number, ..)| *number != own) {
+            self.earlier().await?
+        } else {
+            Vec::new()
+        };
         let mut runs = Vec::new();
-        for (first, count) in rows? {
-            runs.push(self.run(first.unsigned_abs(), count.unsigned_abs()).await?);
+        for (number, first, count) in rows {
+            let (first, count) = (first.unsigned_abs(), count.unsigned_abs());
+            if number == own {
+                runs.push(self.run(first, count).await?);
+            } else if let Some(log) = earlier.iter().find(|log| i64::from(log.origin.number) == number) {
+                runs.extend(log.run_of_earlier(first, count).await?);
+            }
         }
         Ok(runs)
     }
@@ -82,10 +93,10 @@ impl Store {
     }
 
     /// Where the newest run stands that this node said about a question.
-    pub async fn newest_said(&self, origin: &Origin, id: StatementId) -> Result<Option<u64>, StoreError> {
-        let first: Option<i64> = on!(&self.database, pool => sqlx::query("SELECT MAX(first) FROM said WHERE origin = $1 AND id = $2 AND number = $3")
-            .bind(origin.to_string()).bind(id.to_string()).bind(i64::from(self.origin.number)).fetch_one(pool).await?.try_get(0)?);
-        Ok(first.map(i64::unsigned_abs))
+    pub async fn newest_said(&self, origin: &Origin, id: StatementId) -> Result<Option<(u32, u64)>, StoreError> {
+        let place: Option<(i64, i64)> = on!(&self.database, pool => sqlx::query("SELECT number, first FROM said WHERE origin = $1 AND id = $2 ORDER BY number DESC, first DESC LIMIT 1")
+            .bind(origin.to_string()).bind(id.to_string()).fetch_optional(pool).await?.map(|row| Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get(1)?))).transpose()?);
+        Ok(place.map(|(number, first)| (u32::try_from(number).unwrap_or(0), first.unsigned_abs())))
     }
 
     /// Keeps other nodes' runs about something of this node's own, sealed under its key.

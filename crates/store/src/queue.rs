@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use sanku_federation_protocol::names::StatementId;
+use sanku_federation_protocol::names::{Origin, StatementId};
 use sanku_tlog::Hash;
 use sanku_values::Time;
 use sqlx::{QueryBuilder, Row};
@@ -83,7 +83,23 @@ fn claimed((id, kind, expires, attempt): Row4) -> Result<Claimed, StoreError> {
 impl Store {
     /// Claims at most so many of what is due, each for one process alone until the lease runs out.
     pub async fn claim(&self, now: Time, lease: Duration, most: u32) -> Result<Vec<Claimed>, StoreError> {
-        if self.next_due().await?.is_none_or(|due| due > now) {
+        let mut claimed = Vec::new();
+        for origin in self.own_origins() {
+            let left = most - u32::try_from(claimed.len()).unwrap_or(most).min(most);
+            claimed.extend(self.claim_of(&origin, now, lease, left).await?);
+        }
+        Ok(claimed)
+    }
+
+    /// The same, of what was asked under one number of this node's logs.
+    async fn claim_of(
+        &self,
+        origin: &Origin,
+        now: Time,
+        lease: Duration,
+        most: u32,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        if self.next_due_of(origin).await?.is_none_or(|due| due > now) {
             // Looking takes no lock.
             return Ok(Vec::new());
         }
@@ -93,7 +109,7 @@ impl Store {
         };
         let rows: Vec<Row4> = on!(&self.database, pool => {
             let mut tx = pool.begin_with(self.database.begin()).await?;
-            let rows = sqlx::query(sql).bind(&*self.process).bind(now.plus(lease).millis()).bind(now.millis()).bind(i64::from(most)).bind(self.origin.to_string())
+            let rows = sqlx::query(sql).bind(&*self.process).bind(now.plus(lease).millis()).bind(now.millis()).bind(i64::from(most)).bind(origin.to_string())
                 .fetch_all(&mut *tx).await?;
             let rows = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))).collect::<Result<_, sqlx::Error>>()?;
             tx.commit().await?;
@@ -104,13 +120,14 @@ impl Store {
 
     /// Claims one, whether or not it is due.
     pub async fn claim_one(&self, id: StatementId, now: Time, lease: Duration) -> Result<Claim, StoreError> {
+        let origin = self.own_origin(id).await?.to_string();
         let (row, known): (Option<Row4>, bool) = on!(&self.database, pool => {
             let mut tx = pool.begin_with(self.database.begin()).await?;
             let row = sqlx::query("UPDATE asked SET holder = $1, leased = $2, attempt = attempt + 1 WHERE origin = $4 AND id = $5 AND leased <= $3 RETURNING id, kind, expires, attempt")
-                .bind(&*self.process).bind(now.plus(lease).millis()).bind(now.millis()).bind(self.origin.to_string()).bind(id.to_string())
+                .bind(&*self.process).bind(now.plus(lease).millis()).bind(now.millis()).bind(&origin).bind(id.to_string())
                 .fetch_optional(&mut *tx).await?;
             let row = row.map(|row| Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))).transpose()?;
-            let known = sqlx::query("SELECT 1 FROM asked WHERE origin = $1 AND id = $2").bind(self.origin.to_string()).bind(id.to_string()).fetch_optional(&mut *tx).await?.is_some();
+            let known = sqlx::query("SELECT 1 FROM asked WHERE origin = $1 AND id = $2").bind(&origin).bind(id.to_string()).fetch_optional(&mut *tx).await?.is_some();
             tx.commit().await?;
             (row, known)
         });
@@ -126,8 +143,9 @@ impl Store {
         let mut rows: Vec<(Vec<u8>, String)> = Vec::new();
         for chunk in lines.chunks(ROWS) {
             on!(&self.database, pool => {
-                let mut select = QueryBuilder::new("SELECT line, id FROM asked WHERE origin = ");
-                let mut list = select.push_bind(self.origin.to_string()).push(" AND expires > ").push_bind(now.millis()).push(" AND line IN (").separated(", ");
+                // Whatever number it was asked under.
+                let mut select = QueryBuilder::new("SELECT line, id FROM asked WHERE expires > ");
+                let mut list = select.push_bind(now.millis()).push(" AND line IN (").separated(", ");
                 for line in chunk {
                     list.push_bind(line.bytes().to_vec());
                 }
@@ -148,37 +166,62 @@ impl Store {
 
     /// Gives a claim back: it is due then, or came to its end.
     pub async fn ask_again_at(&self, id: StatementId, due: Option<Time>) -> Result<(), StoreError> {
+        let origin = self.own_origin(id).await?;
         on!(&self.database, pool => sqlx::query("UPDATE asked SET due = $1, leased = 0 WHERE origin = $2 AND id = $3")
-            .bind(due.map(Time::millis)).bind(self.origin.to_string()).bind(id.to_string()).execute(pool).await.map(drop)?);
+            .bind(due.map(Time::millis)).bind(origin.to_string()).bind(id.to_string()).execute(pool).await.map(drop)?);
         Ok(())
     }
 
     /// When something is due next; nothing if nothing waits.
     pub async fn next_due(&self) -> Result<Option<Time>, StoreError> {
+        let mut next = None;
+        for origin in self.own_origins() {
+            let due = self.next_due_of(&origin).await?;
+            next = [next, due].into_iter().flatten().min();
+        }
+        Ok(next)
+    }
+
+    async fn next_due_of(&self, origin: &Origin) -> Result<Option<Time>, StoreError> {
         let due: Option<i64> = on!(&self.database, pool => sqlx::query("SELECT MIN(CASE WHEN leased > due THEN leased ELSE due END) FROM asked WHERE due IS NOT NULL AND origin = $1")
-            .bind(self.origin.to_string()).fetch_one(pool).await?.try_get(0)?);
+            .bind(origin.to_string()).fetch_one(pool).await?.try_get(0)?);
         Ok(due.map(Time::from_millis))
     }
 
     /// When one of this node's own is asked again; nothing if it came to its end.
     pub async fn due(&self, id: StatementId) -> Result<Option<Time>, StoreError> {
+        let origin = self.own_origin(id).await?;
         let due: Option<Option<i64>> = on!(&self.database, pool => sqlx::query("SELECT due FROM asked WHERE origin = $1 AND id = $2")
-            .bind(self.origin.to_string()).bind(id.to_string()).fetch_optional(pool).await?.map(|row| row.try_get(0)).transpose()?);
+            .bind(origin.to_string()).bind(id.to_string()).fetch_optional(pool).await?.map(|row| row.try_get(0)).transpose()?);
         Ok(due.flatten().map(Time::from_millis))
     }
 
     /// How many of this node's own questions and withdrawals wait to be asked again, those that are being asked among them.
     pub async fn waiting(&self) -> Result<Option<u64>, StoreError> {
-        let count: i64 = on!(&self.database, pool => sqlx::query("SELECT COUNT(*) FROM asked WHERE due IS NOT NULL AND origin = $1")
-            .bind(self.origin.to_string()).fetch_one(pool).await?.try_get(0)?);
-        Ok(Some(count.unsigned_abs()))
+        let mut count = 0;
+        for origin in self.own_origins() {
+            let of_one: i64 = on!(&self.database, pool => sqlx::query("SELECT COUNT(*) FROM asked WHERE due IS NOT NULL AND origin = $1")
+                .bind(origin.to_string()).fetch_one(pool).await?.try_get(0)?);
+            count += of_one.unsigned_abs();
+        }
+        Ok(Some(count))
     }
 
     /// This node's own questions that rest on a mandate and the withdrawals of it, oldest first; and those of which only
     /// their statement tells, since they were asked before the queue was kept.
     pub async fn own_of_mandate(&self, mandate: StatementId) -> Result<Vec<StatementId>, StoreError> {
+        let mut all = Vec::new();
+        for origin in self.own_origins() {
+            all.extend(self.of_mandate_under(&origin, mandate).await?);
+        }
+        // Ids begin with their time.
+        all.sort_by_key(ToString::to_string);
+        Ok(all)
+    }
+
+    async fn of_mandate_under(&self, origin: &Origin, mandate: StatementId) -> Result<Vec<StatementId>, StoreError> {
         let ids: Result<Vec<String>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT questions.id FROM questions LEFT JOIN asked ON asked.origin = questions.origin AND asked.id = questions.id WHERE questions.origin = $1 AND (asked.mandate = $2 OR asked.id IS NULL) ORDER BY questions.id")
-            .bind(self.origin.to_string()).bind(mandate.to_string()).fetch_all(pool).await?.iter().map(|row| row.try_get(0)).collect());
+            .bind(origin.to_string()).bind(mandate.to_string()).fetch_all(pool).await?.iter().map(|row| row.try_get(0)).collect());
         ids?.into_iter()
             .map(|id| id.parse().map_err(|_| StoreError::Corrupt("a question")))
             .collect()

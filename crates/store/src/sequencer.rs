@@ -92,6 +92,8 @@ pub enum Effect {
     },
     /// What was asked is asked again then, or came to its end.
     AskAgain {
+        /// The log under whose number it was asked.
+        origin: Origin,
         /// Its id.
         id: StatementId,
         /// When; nothing at its end.
@@ -192,11 +194,13 @@ macro_rules! frontier_at {
     }};
 }
 
+pub(crate) use frontier_at;
+
 pub(crate) struct Sequencer {
     pub(crate) database: Database,
     pub(crate) keys: StorageKeys,
     pub(crate) origin: Origin,
-    pub(crate) signing: SigningKey,
+    pub(crate) signing: Arc<SigningKey>,
     pub(crate) clock: Arc<LogClock>,
     pub(crate) process: Arc<str>,
     pub(crate) ground: Arc<Ground>,
@@ -317,9 +321,7 @@ impl Sequencer {
             let text: String = head.try_get(3)?;
             let size = size.unsigned_abs();
             self.ground.stands(size)?;
-            if number != i64::from(self.origin.number) {
-                self.origin.is_of(number, size)?;
-            }
+            self.origin.is_of(number, size)?;
             let edge = match edge {
                 Some(edge) if self.ground.is_newest(&text) && edge.signed == text => {
                     self.contended = false;

@@ -1,10 +1,16 @@
 //! What this node saw of others' logs as their witness, and which checkpoint of its own log bears the cosignature that counts.
 
+use std::time::Duration;
+
 use sanku_tlog::{Checkpoint, Hash, SignedNote, consistency_subtrees};
+use sanku_values::Time;
 use sqlx::Row;
 
 use crate::database::on;
 use crate::{Store, StoreError};
+
+/// How often a cosigned checkpoint of this node's own log is kept for good.
+const KEPT_EACH: Duration = Duration::from_secs(10 * 60);
 
 impl Store {
     /// The newest checkpoint of another log that this node cosigned.
@@ -41,7 +47,14 @@ impl Store {
     }
 
     /// Keeps a checkpoint of this node's own log with the cosignature that counts; an older one changes nothing.
-    pub async fn keep_cosigned(&self, checkpoint: &Checkpoint, note: &SignedNote) -> Result<(), StoreError> {
+    pub async fn keep_cosigned(
+        &self,
+        checkpoint: &Checkpoint,
+        note: &SignedNote,
+        made: Time,
+    ) -> Result<(), StoreError> {
+        on!(&self.database, pool => sqlx::query("INSERT INTO witnessed (number, size, time, checkpoint) SELECT CAST($1 AS BIGINT), CAST($2 AS BIGINT), CAST($3 AS BIGINT), CAST($4 AS TEXT) WHERE NOT EXISTS (SELECT 1 FROM witnessed WHERE number = $1 AND time > $5) ON CONFLICT DO NOTHING")
+            .bind(i64::from(self.origin.number)).bind(checkpoint.size.cast_signed()).bind(made.millis()).bind(note.to_string()).bind(made.minus(KEPT_EACH).millis()).execute(pool).await.map(drop)?);
         on!(&self.database, pool => sqlx::query("INSERT INTO cosigned (number, size, checkpoint) VALUES ($1, $2, $3) ON CONFLICT (number) DO UPDATE SET size = excluded.size, checkpoint = excluded.checkpoint WHERE excluded.size > cosigned.size")
             .bind(i64::from(self.origin.number)).bind(checkpoint.size.cast_signed()).bind(note.to_string()).execute(pool).await.map(drop)?);
         Ok(())

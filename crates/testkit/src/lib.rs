@@ -84,6 +84,7 @@ fn process(
     policy: Policy,
     watch: Arc<Watch>,
 ) -> Arc<Node> {
+    let number = store.origin().number;
     Exchange::new(
         here,
         store,
@@ -92,7 +93,8 @@ fn process(
         policy,
         OwnKeys {
             sealing: notes::sealing_key(here),
-            witness: notes::witness_key(here),
+            witness: notes::witness_key_of(here, number),
+            earlier: (1..number).map(|number| notes::log_key_of(here, number)).collect(),
         },
         watch,
     )
@@ -202,7 +204,17 @@ impl Federation {
         &self.nodes[&code(number)]
     }
 
-    /// A second process of a node, on the same database; nobody's question reaches it over the wires.
+    /// Publishes the registry as the notary has it now; every node takes it in. Each has a number of its own.
+    pub async fn publish(&self) {
+        self.later(Duration::from_millis(1));
+        let note = self.notary.registry_note(self.clock.now());
+        for node in self.nodes.values() {
+            node.take_notes(vec![note.clone()], None).await.unwrap();
+        }
+    }
+
+    /// A second process of a node, on the same database, under the newest log number that it knows of; nobody's question
+    /// reaches it over the wires.
     ///
     /// # Errors
     /// If the database does not let it start.
@@ -211,8 +223,10 @@ impl Federation {
         let watch = Arc::clone(&self.watches[&here]);
         let clock = Arc::clone(&watch) as Arc<dyn Clock>;
         let pace = (self.paces)(here, &self.wires);
-        let store = node.store().another(notes::log_key(here), clock, pace).await?;
-        let (trust, policy) = (Trust::clone(&node.trust()), self.policies[&here].clone());
+        let trust = Trust::clone(&node.trust());
+        let key = notes::log_key_of(here, newest_number(&trust, here));
+        let store = node.store().another(key, clock, pace).await?;
+        let policy = self.policies[&here].clone();
         Ok(process(here, store, trust, &self.wires, policy, watch))
     }
 
@@ -234,14 +248,15 @@ impl Federation {
         let here = code(number);
         let old = self.node(number);
         let watch = Arc::clone(&self.watches[&here]);
+        let trust = Trust::clone(&old.trust());
+        let key = notes::log_key_of(here, newest_number(&trust, here));
         let store = Store::open(
             url,
             StorageKeys::new(*notes::seed("storage", here), *notes::seed("index", here)),
-            old.store().origin().clone(),
-            notes::log_key(here),
+            key.verifier().name().parse().unwrap(),
+            key,
             Arc::clone(&watch) as Arc<dyn Clock>,
         );
-        let trust = Trust::clone(&old.trust());
         let policy = self.policies[&here].clone();
         let node = process(here, store.await.unwrap(), trust, &self.wires, policy, watch);
         self.wires.plug(here, &node);
@@ -442,6 +457,12 @@ impl Federation {
     pub async fn log_size(&self, number: u32) -> u64 {
         self.node(number).store().verify(|_, _| ()).await.unwrap().size
     }
+}
+
+/// The newest log number of a node in the registry.
+fn newest_number(trust: &Trust, of: DivisionCode) -> u32 {
+    let row = trust.registry().and_then(|(_, registry, _)| registry.node(of)).unwrap();
+    row.logs.last().unwrap().number
 }
 
 fn file_digest(node: u32, owner: &Human, plate: &str) -> Hash {

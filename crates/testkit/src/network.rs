@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use sanku_exchange::lost::Cursor;
 use sanku_exchange::{AskFailure, Hop, LogFile, Network, PeerStatus, Reply, WitnessAnswer, Witnessed};
 use sanku_federation_protocol::names::{Origin, Outcome};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
@@ -357,6 +358,22 @@ impl Network for Line {
         }
         let node = self.reach(from)?;
         let found = node.log_file(log, file, Some(self.from)).await;
+        found.map_err(|error| AskFailure::new(Outcome::PeerError, error.to_string()))
+    }
+
+    async fn held_of(
+        &self,
+        from: DivisionCode,
+        log: &Origin,
+        holder: DivisionCode,
+        cursor: Cursor,
+    ) -> Result<Option<Bytes>, AskFailure> {
+        self.process.lives().await;
+        if let Some(air) = self.wires.air() {
+            air.pass(self.from, from).await?;
+        }
+        let node = self.reach(from)?;
+        let found = node.held_of(log, holder, cursor, self.from).await;
         found.map_err(|error| AskFailure::new(Outcome::PeerError, error.to_string()))
     }
 

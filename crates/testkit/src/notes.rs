@@ -31,14 +31,35 @@ fn key(name: &str, kind: KeyType) -> SigningKey {
     SigningKey::from_seed(&format!("{}/{name}", federation()), kind, seed).unwrap()
 }
 
-/// A node's log key.
+/// The key of a node's first log.
 pub fn log_key(of: DivisionCode) -> SigningKey {
-    key(&format!("node/{of}/1"), KeyType::Ed25519)
+    log_key_of(of, 1)
 }
 
-/// A node's witness key.
+/// The key of a node's log.
+pub fn log_key_of(of: DivisionCode, number: u32) -> SigningKey {
+    key(&format!("node/{of}/{number}"), KeyType::Ed25519)
+}
+
+/// A node's first witness key.
 pub fn witness_key(of: DivisionCode) -> SigningKey {
-    key(&format!("witness/{of}"), KeyType::CosignatureV1)
+    witness_key_of(of, 1)
+}
+
+/// The witness key that goes with a node's log number.
+pub fn witness_key_of(of: DivisionCode, number: u32) -> SigningKey {
+    let name = format!("witness/{of}");
+    let seed = if number == 1 {
+        name.clone()
+    } else {
+        format!("{name}/{number}")
+    };
+    SigningKey::from_seed(
+        &format!("{}/{name}", federation()),
+        KeyType::CosignatureV1,
+        *Hash::of(seed.as_bytes()).bytes(),
+    )
+    .unwrap()
 }
 
 /// A node's sealing key.
@@ -112,6 +133,41 @@ impl Notary {
     pub fn registry_note(&self, at: Time) -> String {
         let publisher = key("publisher", KeyType::Ed25519);
         signed(&name::registry(&federation()), at, &self.registry, &publisher)
+    }
+
+    /// A node has one log more, and a witness key with it; the log before is closed at this size, if any.
+    pub fn renumber(&mut self, of: DivisionCode, final_size: Option<u64>, at: Time) -> u32 {
+        let row = self.registry.nodes.iter_mut().find(|row| row.code == of).unwrap();
+        let before = row.logs.last_mut().unwrap();
+        let number = before.number + 1;
+        before.final_size = final_size;
+        if final_size.is_some() {
+            before.until = at;
+            row.witness_keys.last_mut().unwrap().until = at;
+        }
+        row.logs.push(LogRow {
+            number,
+            key: log_key_of(of, number).verifier().clone(),
+            from: at,
+            until: days(365),
+            final_size: None,
+        });
+        row.witness_keys.push(Delegate {
+            key: witness_key_of(of, number).verifier().clone(),
+            from: at,
+            until: days(365),
+        });
+        number
+    }
+
+    /// A log of a node is closed at this size, or its final size raised.
+    pub fn close(&mut self, of: DivisionCode, number: u32, final_size: u64, at: Time) {
+        let row = self.registry.nodes.iter_mut().find(|row| row.code == of).unwrap();
+        let log = row.logs.iter_mut().find(|log| log.number == number).unwrap();
+        if log.final_size.is_none() {
+            log.until = at;
+        }
+        log.final_size = Some(final_size);
     }
 
     /// A list that suspends these nodes from this instant.

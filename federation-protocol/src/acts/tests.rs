@@ -100,13 +100,30 @@ fn every() -> Vec<Public> {
             order: Hash::of(b"an order"),
             ordered: "node.suspend".parse().unwrap(),
         }),
+        Public::Open(LogOpen {
+            before: origin(),
+            size: 7,
+            root: Hash::of(b"a root"),
+        }),
+        Public::Close(LogClose {
+            next: second(),
+            key: key(&format!("node/{HERE}/2"), 56).verifier().clone(),
+        }),
     ]
+}
+
+fn second() -> Origin {
+    Origin { number: 2, ..origin() }
 }
 
 fn entry(public: Public) -> Entry {
     let to = public.is_request().then(|| code(CITY));
     Entry {
-        log: origin(),
+        log: if matches!(public, Public::Open(_)) {
+            second()
+        } else {
+            origin()
+        },
         time: minute(0),
         id: "019a0000-0000-7000-8000-000000000001".parse().unwrap(),
         body: Hash::of(b"a body"),
@@ -166,6 +183,28 @@ fn a_public_part_stands_with_its_own_action_alone() {
             assert!(!reads(&more));
         }
     }
+}
+
+/// The first entry of a log that begins after this one.
+fn opens(before: Origin) -> Value {
+    value(Public::Open(LogOpen {
+        before,
+        size: 7,
+        root: Hash::of(b"a root"),
+    }))
+}
+
+/// A first entry in this log.
+fn begins_in(log: &Origin) -> Value {
+    let mut first = opens(origin());
+    first["log"] = json!(log);
+    first
+}
+
+/// The last entry of a log that is followed by this one, whose key bears the name of a node's log.
+fn closes(next: Origin, node: u32, number: u32) -> Value {
+    let key = key(&format!("node/{node}/{number}"), 56).verifier().clone();
+    value(Public::Close(LogClose { next, key }))
 }
 
 /// Entries that are none, each for one thing.
@@ -252,6 +291,28 @@ fn broken() -> Vec<(&'static str, Value)> {
             changed("/public/possession", json!("A".repeat(100))),
         ),
         ("a serial of noughts", issued_with("serial", json!("00".repeat(16)))),
+        ("a first log that begins after another", begins_in(&origin())),
+        (
+            "another node's log before",
+            opens(Origin {
+                node: code(CITY),
+                ..origin()
+            }),
+        ),
+        ("a log before that is later", opens(second())),
+        ("an earlier log that comes next", closes(origin(), HERE, 1)),
+        (
+            "the next log of another node",
+            closes(
+                Origin {
+                    node: code(CITY),
+                    ..second()
+                },
+                CITY,
+                2,
+            ),
+        ),
+        ("the next log's key under another name", closes(second(), HERE, 3)),
         ("a negative serial", issued_with("serial", json!("80".repeat(16)))),
         ("a serial in capitals", issued_with("serial", json!("7F".repeat(16)))),
         ("a short serial", issued_with("serial", json!("7f".repeat(15)))),
@@ -345,7 +406,7 @@ fn the_vectors_of_acts_hold() {
 
 proptest! {
     #[test]
-    fn a_changed_line_is_refused_or_reads_as_what_it_writes(which in 0_usize..8, at in 0_usize..2000, to: u8) {
+    fn a_changed_line_is_refused_or_reads_as_what_it_writes(which in 0_usize..10, at in 0_usize..2000, to: u8) {
         static LINES: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
         let lines = LINES.get_or_init(|| every().into_iter().map(|public| entry(public).line()).collect());
         let mut line = lines[which].clone();

@@ -395,3 +395,37 @@ fn a_consistency_line_must_lead_to_a_checkpoint_of_the_file() {
         }
     );
 }
+
+#[test]
+fn above_a_closed_logs_final_size_counts_what_another_named_and_was_witnessed_before_the_closing() {
+    let (world, merged) = World::whole_case();
+    let witnessed_at = |seconds: Option<Time>| {
+        let mut runs = world.everything();
+        if let Some(at) = seconds {
+            let mut note = (*runs[0].checkpoint).clone();
+            let key = witness_key(&CITY.to_string(), 21);
+            let seconds = u64::try_from(at.millis() / 1000).unwrap();
+            note.add(sanku_tlog::checkpoint::cosign(&note, &key, seconds).unwrap());
+            runs[0].checkpoint = std::sync::Arc::new(note);
+        }
+        let notes = notes();
+        write(notes.iter().map(Vec::as_slice), &runs, &Covers::new(), &merged)
+    };
+    let closed_at = |size: u64| {
+        let mut next = registry();
+        let row = next.nodes.iter_mut().find(|row| row.code == code(THERE)).unwrap();
+        row.logs[0].final_size = Some(size);
+        row.logs[0].until = minute(10);
+        signed(&name::registry(&federation()), days(1), &next, &publisher_key())
+    };
+    let check = |file: &str, size| verify(file.as_bytes(), fingerprint(), &[closed_at(size)], days(2));
+    let closed = Fault::Run(RunError::NotTrusted("closed"));
+    let whole = witnessed_at(None);
+    assert!(check(&whole, 3).is_ok(), "below the final size: as ever");
+    for size in 0..3 {
+        assert_eq!(check(&whole, size).unwrap_err().fault, closed);
+        // The asker's result names every answer: cosigned before the closing it carries them over.
+        assert!(check(&witnessed_at(Some(minute(4))), size).is_ok());
+        assert_eq!(check(&witnessed_at(Some(minute(11))), size).unwrap_err().fault, closed);
+    }
+}

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::{AsOf, Fault, NoEvidence, NoteUsed, Report, RunUsed};
 use crate::body::{Body as _, QueryBody, ResultBody};
+use crate::closed::Names;
 use crate::entry::{QueryEntry, Said};
 use crate::gather::{Gathered, Unfit};
 use crate::merge::merge;
@@ -210,11 +211,30 @@ impl Lines {
         as_of: Time,
     ) -> Result<(Verified, Vec<RunUsed>), NoEvidence> {
         let (mut verified, mut used) = (Vec::new(), Vec::new());
+        let witnessed = |run: &UnverifiedRun| {
+            let named = Checkpoint::parse(run.checkpoint.text()).ok()?;
+            witnessed.get(&(run.origin.clone(), named.size)).copied()
+        };
+        // What stands above the final size of a closed log counts if another node's witnessed statement names it: those first.
+        let mut names = Names::default();
+        let is_closed = |(_, run): &(u64, UnverifiedRun)| {
+            let row = trust.registered_log(&run.origin);
+            row.is_some_and(|row| row.final_size.is_some())
+        };
+        let naming = if self.runs.iter().any(is_closed) {
+            self.runs.as_slice()
+        } else {
+            &[]
+        };
+        for (run, at) in naming.iter().filter_map(|(_, run)| Some((run, witnessed(run)?))) {
+            if let Ok(run) = run.clone().verify(&trust.when_witnessed(at)) {
+                names.take(&run, at);
+            }
+        }
         for (line, run) in &self.runs {
-            let named = Checkpoint::parse(run.checkpoint.text()).ok();
-            let witnessed = named.and_then(|named| witnessed.get(&(run.origin.clone(), named.size)).copied());
+            let witnessed = witnessed(run);
             let then = |at| run.clone().verify(&trust.when_witnessed(at));
-            let run = match run.clone().verify(&trust.at(as_of)) {
+            let run = match run.clone().verify(&trust.at(as_of).naming(&names)) {
                 Err(error) => witnessed.map_or(Err(error), then),
                 good => good,
             };

@@ -434,3 +434,40 @@ mod people {
         }
     }
 }
+
+#[test]
+fn a_closed_log_counts_up_to_its_final_size_for_ever_and_an_open_one_within_its_window() {
+    let (world, _) = World::whole_case();
+    let with = |final_size: Option<u64>| {
+        let mut next = registry();
+        let row = next.nodes.iter_mut().find(|row| row.code == code(THERE)).unwrap();
+        row.logs[0].final_size = final_size;
+        row.logs[0].until = days(1);
+        let note = signed(&name::registry(&federation()), days(2), &next, &publisher_key());
+        trust_of(&[notes(), vec![note]].concat())
+    };
+    let closed = Err(RunError::NotTrusted("closed"));
+    let judged = |trust: &Trust, count, at| {
+        let now = world.unverified(THERE, 0, count).verify(trust).map(drop);
+        let then = world.unverified(THERE, 0, count).verify(&trust.at(at)).map(drop);
+        (now, then)
+    };
+    let two = with(Some(2));
+    assert_eq!(judged(&two, 2, days(3000)), (Ok(()), Ok(())));
+    assert_eq!(judged(&two, 3, days(0)), (closed.clone(), closed.clone()));
+    let witnessed = |at| world.unverified(THERE, 0, 3).verify(&two.when_witnessed(at)).map(drop);
+    assert_eq!((witnessed(days(1)), witnessed(days(2))), (Ok(()), closed));
+    let open = with(None);
+    assert_eq!(
+        judged(&open, 3, days(2)),
+        (Ok(()), Err(RunError::NotTrusted("not_in_force")))
+    );
+    // Whose key was stolen is believed no more, wherever the log ended.
+    let mut robbed = two.clone();
+    robbed.distrust(Origin {
+        federation: federation(),
+        node: code(THERE),
+        number: 1,
+    });
+    assert_eq!(judged(&robbed, 2, days(0)).0, Err(RunError::NotTrusted("forked")));
+}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use age::secrecy::ExposeSecret;
 use anyhow::{Context, bail};
+use sanku_certs::NodeKeys;
 use sanku_federation_protocol::witness::cosigned;
 use sanku_store::{Recovering, SCHEMA, Scratch, Teller};
 use sanku_tlog::{Checkpoint, SignedNote};
@@ -162,7 +163,7 @@ impl Judged {
     async fn of(loaded: &Loaded, file: &Path, identity: &Path) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let identities = identities(identity)?;
-        let Identity { keys, trust } = Identity::read(loaded, &*clock)?;
+        let Identity { keys, trust } = Identity::read(loaded, &*clock, false).await?;
         let expected = Header {
             log: keys.origin.clone(),
             schema: SCHEMA,
@@ -170,13 +171,22 @@ impl Judged {
         };
         let scratch = Scratch::beside(&loaded.node.storage.url, clock.now().millis()).await?;
         let (sender, receiver) = mpsc::channel(WAITING);
-        let (path, key) = (file.to_owned(), keys.log.verifier().clone());
-        let reading = tokio::task::spawn_blocking(move || backup::read(&path, &identities, &expected, &key, &sender));
+        let row = trust
+            .registry()
+            .and_then(|(_, registry, _)| registry.node(loaded.node.code));
+        let logs = row
+            .into_iter()
+            .flat_map(|row| row.logs.iter().map(|log| log.key.clone()));
+        let (path, logs): (_, Vec<_>) = (file.to_owned(), logs.collect());
+        let reading = tokio::task::spawn_blocking(move || backup::read(&path, &identities, &expected, &logs, &sender));
         let filled = scratch.fill(receiver).await;
         let judged = async {
             let manifest = reading.await??;
             filled?;
-            let store = store_at(&scratch.url()?, &keys, &clock).await?;
+            // It is judged under the number that it was made under.
+            let (folder, then) = (&loaded.node.identity.directory, manifest.header.log.number);
+            let then = NodeKeys::load(folder, &loaded.node.federation, loaded.node.code, then)?;
+            let store = store_at(&scratch.url()?, &then, &clock).await?;
             if let Some(recovering) = store.recovering() {
                 bail!("备份中的日志不成立 the log in it does not hold: {recovering}");
             }
@@ -185,8 +195,9 @@ impl Judged {
                 bail!("日志不是清单中的检查点 the log is not the manifest's checkpoint");
             }
             let mut witnessed = None;
-            if let Some(text) = &manifest.cosigned {
-                let (note, covered) = parsed(text)?;
+            let of_this_log = |covered: &Checkpoint| covered.origin == manifest.header.log.to_string();
+            let covered = manifest.cosigned.as_deref().map(parsed).transpose()?;
+            if let Some((note, covered)) = covered.filter(|(_, covered)| of_this_log(covered)) {
                 store.remember(&note, Teller::File);
                 store
                     .look()
@@ -194,7 +205,9 @@ impl Judged {
                     .context("日志与见证过的检查点不符 it is not what was witnessed")?;
                 witnessed = Some((covered.size, cosigned(&trust, loaded.node.code, &note)));
             }
-            Memory(loaded.node.storage.memory.clone()).recall(&store).await;
+            store.close().await;
+            let store = store_at(&scratch.url()?, &keys, &clock).await?;
+            Memory(loaded.node.storage.memory.clone()).recall(&store, &trust).await;
             let gap = store.recovering();
             store.close().await;
             Ok((manifest, checkpoint, witnessed, gap))

@@ -38,7 +38,7 @@ pub(crate) async fn run(config: Option<&Path>, as_json: bool) -> anyhow::Result<
 }
 
 async fn judge(loaded: &Loaded) -> anyhow::Result<()> {
-    let identity = Identity::read(loaded, &SystemClock)?;
+    let identity = Identity::read(loaded, &SystemClock, true).await?;
     identity.judge_certificate(loaded, &SystemClock)?;
     // A node that runs holds its own ports: then its socket answers.
     if tokio::net::UnixStream::connect(&loaded.node.listen.socket)

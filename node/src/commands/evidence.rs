@@ -87,6 +87,7 @@ pub(crate) async fn export(node: Node, id: StatementId, out: &Path) -> anyhow::R
         OwnKeys {
             sealing: node.keys.sealing,
             witness: node.keys.witness,
+            earlier: node.keys.earlier,
         },
         Arc::clone(&node.clock),
     );

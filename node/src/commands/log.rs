@@ -12,6 +12,7 @@ use sanku_values::{Clock, SystemClock};
 use serde_json::json;
 
 use crate::cli::{ForkCommand, LogCommand};
+use crate::commands::renumber;
 use crate::node::Node;
 use crate::output::{remark, say, say_json, wrong_use};
 
@@ -19,8 +20,30 @@ pub(crate) async fn run(config: Option<&Path>, command: LogCommand) -> anyhow::R
     if let LogCommand::Fork(ForkCommand::Verify { file, root }) = &command {
         return judge(file, root);
     }
-    let node = Node::open(config).await?;
     match command {
+        LogCommand::Renew {
+            planned,
+            out,
+            dry_run,
+            json,
+        } => {
+            let told = renumber::Renew {
+                planned,
+                out,
+                dry_run,
+                as_json: json.json,
+            };
+            renumber::renew(config, told).await
+        }
+        LogCommand::Seen { log, out } => renumber::seen(config, &log, &out).await,
+        LogCommand::Lost { number, out, json } => renumber::lost(config, number, out.as_deref(), json.json).await,
+        command => of_this_node(&Node::open(config).await?, command).await,
+    }
+}
+
+async fn of_this_node(node: &Node, command: LogCommand) -> anyhow::Result<u8> {
+    match command {
+        LogCommand::Renew { .. } | LogCommand::Seen { .. } | LogCommand::Lost { .. } => {}
         LogCommand::Forks(args) => {
             let forks = node.store.forks().await?;
             if args.json {
@@ -52,20 +75,29 @@ pub(crate) async fn run(config: Option<&Path>, command: LogCommand) -> anyhow::R
             ));
         }
         LogCommand::Fork(ForkCommand::Verify { .. }) => {}
-        LogCommand::Tiles { dir } => write_tiles(&node, &dir).await?,
+        LogCommand::Tiles { dir } => write_tiles(node, &dir).await?,
         LogCommand::Verify(args) => {
             let bar = if args.json {
                 ProgressBar::hidden()
             } else {
                 ProgressBar::new(0)
             };
-            let verdict = node
-                .store
-                .verify(|done, size| {
-                    bar.set_length(size);
-                    bar.set_position(done);
-                })
-                .await;
+            let progress = |done, size| {
+                bar.set_length(size);
+                bar.set_position(done);
+            };
+            // Earlier logs first: each as far as this database has it.
+            let mut verdict = Ok(());
+            for earlier in node.store.earlier().await?.iter().filter(|log| log.stands()) {
+                verdict = earlier.verify(progress).await.map(drop);
+                if verdict.is_err() {
+                    break;
+                }
+            }
+            let verdict = match verdict {
+                Ok(()) => node.store.verify(progress).await,
+                Err(error) => Err(error),
+            };
             bar.finish_and_clear();
             // Whole in itself is not enough: it must hold what this node, or a neighbour that the running node heard, remembers.
             let elsewhere = match node.store.recovering() {

@@ -44,6 +44,14 @@ fn tell(status: &Value) {
             minute(&fork["found"])
         ));
     }
+    for log in status["cut_short"].as_array().into_iter().flatten() {
+        say(format!(
+            "  ! {} 在 {} 条处关闭，本节点见过 {} 条；24 小时内出示 it was closed below what is known here, present it: sanku log seen",
+            text(&log["log"]),
+            log["final_size"],
+            log["known"]
+        ));
+    }
     let process = &status["process"];
     let mut rows = vec![
         line(
@@ -81,6 +89,15 @@ fn tell(status: &Value) {
                 minute(&status["log"]["newest"]),
                 minute(&status["log"]["unwitnessed_since"])
             ) + &alarm(&status["log"]),
+        ),
+        line(
+            "旧日志 earlier logs",
+            status["log"]["earlier"]
+                .as_array()
+                .filter(|logs| !logs.is_empty())
+                .map_or("—".to_owned(), |logs| {
+                    logs.iter().map(earlier).collect::<Vec<_>>().join("\n")
+                }),
         ),
         line(
             "他处日志 others' logs",
@@ -193,6 +210,17 @@ fn alarm(of: &Value) -> String {
     } else {
         String::new()
     }
+}
+
+/// One of this node's earlier logs.
+fn earlier(log: &Value) -> String {
+    let name = log["log"].as_str().unwrap_or("—");
+    let missing = match log["missing"].as_u64() {
+        None => "未关闭 open".to_owned(),
+        Some(0) => "完整 whole".to_owned(),
+        Some(missing) => format!("缺 {missing} 条 missing；sanku log lost"),
+    };
+    format!("{name} {} 条 entries，{missing}", number(&log["entries"]))
 }
 
 fn line(what: &str, value: String) -> Vec<String> {

@@ -176,7 +176,7 @@ pub(crate) async fn refresh(node: &Running) {
             if let Ok(since) = unwitnessed {
                 set("sanku_unwitnessed_seconds", since.map_or(0.0, age));
             }
-            if let (Ok(open), Ok(forks)) = (store.open_logs().await, store.forks().await) {
+            if let (Ok(open), Ok(forks)) = (exchange.open_logs().await, store.forks().await) {
                 let since = open.iter().map(|open| open.since).min();
                 let held: u64 = open.iter().map(|open| open.checkpoints).sum();
                 set("sanku_held_unwitnessed", held as f64);

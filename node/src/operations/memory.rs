@@ -7,7 +7,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sanku_exchange::opening::remember_earlier;
 use sanku_federation_protocol::names::Origin;
+use sanku_federation_protocol::trust::Trust;
 use sanku_store::{Store, Teller};
 use sanku_tlog::{Checkpoint, SignedNote};
 use tokio_util::sync::CancellationToken;
@@ -20,9 +22,11 @@ pub(crate) struct Memory(pub(crate) PathBuf);
 
 impl Memory {
     /// Tells the store what the file holds, and looks. A file that cannot be read is said and binds nobody.
-    pub(crate) async fn recall(&self, store: &Store) {
+    pub(crate) async fn recall(&self, store: &Store, trust: &Trust) {
         if let Some((note, _)) = self.read() {
-            store.remember(&note, Teller::File);
+            if !store.remember(&note, Teller::File) {
+                remember_earlier(store, trust, &note, Teller::File);
+            }
             if let Err(error) = store.look().await {
                 tracing::warn!(%error, "the database is not what this node remembers");
             }
@@ -99,7 +103,8 @@ mod tests {
             root: Hash::of(b"7"),
         };
         std::fs::write(&memory.0, lost.sign(&key()).unwrap().to_string()).unwrap();
-        memory.recall(&store).await;
+        let nothing = Trust::new("hubei.example".parse().unwrap(), Hash::of(b"root"));
+        memory.recall(&store, &nothing).await;
         assert_eq!(store.recovering().unwrap().missing(), 7);
         memory.keep(&store);
         assert_eq!(memory.read().unwrap().1, lost, "it never goes back");

@@ -15,14 +15,27 @@ pub(crate) async fn document(node: &Running) -> Value {
         (
             exchange.store().unwitnessed_since().await,
             exchange.store().waiting().await,
-            exchange.store().open_logs().await,
+            exchange.open_logs().await,
             exchange.store().forks().await,
+            (earlier_logs(node).await, exchange.cut_short().await),
         )
     };
-    let (unwitnessed, waiting, open, forks) = match tokio::time::timeout(PATIENCE, counts).await {
-        Ok((unwitnessed, waiting, open, forks)) => (unwitnessed.ok().flatten(), waiting.ok(), open.ok(), forks.ok()),
-        Err(_) => (None, None, None, None),
+    let (unwitnessed, waiting, open, forks, logs) = match tokio::time::timeout(PATIENCE, counts).await {
+        Ok((unwitnessed, waiting, open, forks, logs)) => (
+            unwitnessed.ok().flatten(),
+            waiting.ok(),
+            open.ok(),
+            forks.ok(),
+            Some(logs),
+        ),
+        Err(_) => (None, None, None, None, None),
     };
+    let (earlier, cut_short) = logs.map_or((None, None), |(earlier, cut_short)| (Some(earlier), cut_short.ok()));
+    let cut_short: Vec<_> = cut_short
+        .into_iter()
+        .flatten()
+        .map(|(log, size, known)| json!({ "log": log, "final_size": size, "known": known }))
+        .collect();
     let held = open.map(|open| {
         let since = open.iter().map(|open| open.since).min();
         json!({ "checkpoints": open.iter().map(|open| open.checkpoints).sum::<u64>(), "logs": open.len(), "since": since, "alarm": since.is_some_and(|since| exchange.is_alarm(since)) })
@@ -113,7 +126,9 @@ pub(crate) async fn document(node: &Running) -> Value {
             "newest": look.standing.as_ref().and_then(|standing| standing.newest),
             "unwitnessed_since": unwitnessed,
             "alarm": unwitnessed.is_some_and(|since| exchange.is_alarm(since)),
+            "earlier": earlier,
         },
+        "cut_short": cut_short,
         "held_unwitnessed": held,
         "forks": forks,
         "imports": look.standing.as_ref().map(|standing| json!({ "count": standing.imports, "rows": standing.records })),
@@ -124,4 +139,17 @@ pub(crate) async fn document(node: &Running) -> Value {
         "neighbours": neighbours,
         "misbehaved": misbehaved,
     })
+}
+
+/// This node's earlier logs: what the database has of each, and how much of it is missing for good.
+async fn earlier_logs(node: &Running) -> Vec<Value> {
+    let (store, trust) = (node.exchange.store(), node.exchange.trust());
+    let mut logs = Vec::new();
+    for log in store.earlier().await.unwrap_or_default() {
+        let entries = log.checkpoint().await.map_or(0, |(checkpoint, _)| checkpoint.size);
+        let closed = trust.registered_log(log.origin()).and_then(|row| row.final_size);
+        let missing = closed.map(|size| size.saturating_sub(entries));
+        logs.push(json!({ "log": log.origin(), "entries": entries, "final_size": closed, "missing": missing, "stands": log.stands() }));
+    }
+    logs
 }
