@@ -230,10 +230,13 @@ impl Reader {
     }
 
     fn fork(&self, content: &[u8]) -> Result<Event, StreamError> {
-        let (origin, _, mut hashes) = self.numbered(content)?;
+        let (origin, size, mut hashes) = self.numbered(content)?;
         let (Some(smaller), Some(larger), false) = (&self.before, &self.checkpoint, hashes.is_empty()) else {
             return Err(self.wrong("two checkpoints stand before, and a root comes first"));
         };
+        if Checkpoint::parse(smaller.text()).is_ok_and(|checkpoint| checkpoint.size != size) {
+            return Err(self.wrong("it names another size than its first checkpoint"));
+        }
         let root = hashes.remove(0);
         let (smaller, larger) = (SignedNote::clone(smaller), SignedNote::clone(larger));
         let fork = ForkProof {
