@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, FromRef, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRef, FromRequest, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -13,6 +13,7 @@ use http::{StatusCode, header};
 use sanku_exchange::{Case, ExchangeError, Progress, trace};
 use sanku_federation_protocol::names::StatementId;
 use sanku_federation_protocol::trace::Trace;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -106,7 +107,32 @@ async fn query(State(exchange): State<SharedExchange>, State(work): State<Work>,
     }
 }
 
-async fn again(State(exchange): State<SharedExchange>, State(work): State<Work>, Json(again): Json<Again>) -> Response {
+/// What a command, or a program of the centre, asks for: one JSON document, whatever type it claims.
+struct Document<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Document<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(IntoResponse::into_response)?;
+        let read = serde_json::from_slice(&bytes).map(Self);
+        read.map_err(|error| {
+            failed(
+                StatusCode::BAD_REQUEST,
+                "请求不对 the request is wrong:",
+                &error.to_string(),
+            )
+        })
+    }
+}
+
+async fn again(
+    State(exchange): State<SharedExchange>,
+    State(work): State<Work>,
+    Document(again): Document<Again>,
+) -> Response {
     lines(&work, move |sender| async move {
         let progress = |step: Progress| drop(sender.try_send(progress_line(&step)));
         let asked = exchange
@@ -120,7 +146,7 @@ async fn again(State(exchange): State<SharedExchange>, State(work): State<Work>,
 async fn follow(
     State(exchange): State<SharedExchange>,
     State(work): State<Work>,
-    Json(follow): Json<Follow>,
+    Document(follow): Document<Follow>,
 ) -> Response {
     lines(&Work::default(), move |sender| async move {
         let known = exchange.known(follow.id).await;
@@ -141,7 +167,7 @@ async fn follow(
     })
 }
 
-async fn withdraw(State(exchange): State<SharedExchange>, Json(withdraw): Json<Withdraw>) -> Response {
+async fn withdraw(State(exchange): State<SharedExchange>, Document(withdraw): Document<Withdraw>) -> Response {
     match exchange
         .withdraw(withdraw.mandate, &withdraw.reason, Duration::from_secs(10))
         .await

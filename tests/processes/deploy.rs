@@ -146,3 +146,50 @@ fn systemd_takes_the_unit_and_finds_it_hardened() {
         .replace("PrivateDevices=yes\n", "");
     assert!(!judge(&softened, &hardened).status.success());
 }
+
+#[test]
+fn the_container_file_names_what_there_is() {
+    let text = std::fs::read_to_string(deploy("Containerfile")).unwrap();
+    let top = deploy("..");
+    let after = |word: &str| {
+        let (_, rest) = text.split_once(word).unwrap_or_else(|| panic!("{word} is missing"));
+        rest.lines().next().unwrap().trim().to_owned()
+    };
+    let profile = after("--profile ").split(' ').next().unwrap().to_owned();
+    let workspace = std::fs::read_to_string(top.join("Cargo.toml")).unwrap();
+    assert!(workspace.contains(&format!("[profile.{profile}]")) && text.contains(&format!("target/{profile}/sanku")));
+    let rust = workspace
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = "))
+        .unwrap();
+    assert!(after("FROM docker.io/library/rust:").starts_with(rust.trim_matches('"')));
+    // What is run in it is understood: asked for its help, a command that is not ends with 2.
+    for (words, program) in [
+        (after("HEALTHCHECK --interval=30s --timeout=5s CMD "), true),
+        (after("\nCMD "), false),
+    ] {
+        let words: Vec<String> = serde_json::from_str(&words).unwrap();
+        let asked = Command::new(env!("CARGO_BIN_EXE_sanku"))
+            .args(&words[usize::from(program)..])
+            .arg("--help")
+            .output();
+        assert!(asked.unwrap().status.success(), "{words:?}");
+    }
+    // Everything that a sample configuration writes lies on a volume, or in the one directory that is made anew.
+    let volumes: Vec<String> = serde_json::from_str(&after("VOLUME ")).unwrap();
+    for tier in ["province", "city", "district"] {
+        let sample = std::fs::read_to_string(deploy(&format!("examples/{tier}.toml"))).unwrap();
+        let paths = sample
+            .split('"')
+            .filter_map(|part| part.strip_prefix("sqlite:").or(part.starts_with('/').then_some(part)));
+        for path in paths {
+            let kept = volumes
+                .iter()
+                .any(|volume| path == volume || path.starts_with(&format!("{volume}/")));
+            assert!(
+                kept || path.starts_with("/run/sanku/"),
+                "{tier}: {path} is on no volume"
+            );
+        }
+    }
+}
