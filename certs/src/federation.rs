@@ -15,6 +15,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sanku_catalogue::CategoryId;
+use sanku_federation_protocol::acts;
 use sanku_federation_protocol::notes::{Authority, Delegate, Delegation, RawNote, Registry, Revoked, Root, name, sign};
 use sanku_tlog::{Hash, KeyType, SigningKey};
 use sanku_values::{DivisionCode, FederationName, Time};
@@ -22,13 +23,12 @@ use zeroize::Zeroizing;
 
 use crate::CertsError;
 use crate::keys::{KeyFiles, KeyStore, write_whole};
-pub use crate::node_keys::notes_in;
-use crate::node_keys::notes_of;
+pub use crate::node_keys::{notes_in, notes_of};
 use crate::profile::{self, Issued};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Life of a node's certificate.
-const LEAF_DAYS: i64 = 30;
+const LEAF_DAYS: u32 = 30;
 
 /// A node that is to be added.
 #[derive(Clone, Debug)]
@@ -100,7 +100,8 @@ impl Federation {
         keys.keep("root", &root.key)?;
         keys.keep("authority", &authority.key)?;
         let until = |days: u32| now.plus(DAY * days);
-        let earlier = now.minus(Duration::from_secs(60));
+        // Clocks may differ by 15 minutes: what begins now has begun for whoever's clock lags.
+        let earlier = now.minus(Duration::from_secs(15 * 60));
         let root_note = Root {
             key: root_key.verifier().clone(),
             certificates: vec![STANDARD.encode(&root.certificate)],
@@ -245,7 +246,6 @@ impl Federation {
     }
 }
 
-/// Host and port of an endpoint.
 /// The hosts of addresses, each once.
 fn hosts_of(endpoints: &[String]) -> Result<Vec<String>, CertsError> {
     if endpoints.is_empty() {
@@ -260,23 +260,12 @@ fn hosts_of(endpoints: &[String]) -> Result<Vec<String>, CertsError> {
     Ok(hosts.into_iter().collect())
 }
 
+/// Host and port of an endpoint.
 fn split_endpoint(endpoint: &str) -> Result<(&str, u16), CertsError> {
-    let bad = || CertsError::Endpoint(endpoint.to_owned());
-    let (host, port) = endpoint.rsplit_once(':').ok_or_else(bad)?;
-    let host = match host.strip_prefix('[') {
-        Some(address) => address.strip_suffix(']').ok_or_else(bad)?,
-        None if host.contains(':') => return Err(bad()),
-        None => host,
-    };
-    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-.:".contains(&octet);
-    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(bad)?;
-    if host.is_empty() || !host.bytes().all(plain) {
-        return Err(bad());
-    }
-    Ok((host, port))
+    acts::split_endpoint(endpoint).ok_or_else(|| CertsError::Endpoint(endpoint.to_owned()))
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let encoded = STANDARD.encode(der);
     let lines: Vec<_> = encoded.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))

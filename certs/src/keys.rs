@@ -113,34 +113,12 @@ impl KeyFiles {
 
     /// A key file's text.
     fn sealed(&self, name: &str, bytes: &[u8]) -> Result<String, CertsError> {
-        let nonce = random::<NONCE_LEN>()?;
-        let mut sealed = bytes.to_vec();
-        self.sealing_key(name)?
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(*nonce),
-                Aad::from(name.as_bytes()),
-                &mut sealed,
-            )
-            .map_err(|_| CertsError::Random)?;
-        Ok(format!(
-            "{HEADER}\n{}\n",
-            STANDARD.encode([nonce.as_slice(), &sealed].concat())
-        ))
+        let sealed = seal(&*self.sealing_key(name)?, name.as_bytes(), bytes)?;
+        Ok(format!("{HEADER}\n{}\n", STANDARD.encode(sealed)))
     }
 
-    fn sealing_key(&self, name: &str) -> Result<LessSafeKey, CertsError> {
-        let derive = || {
-            let mut key = Zeroizing::new([0; 32]);
-            let info = [b"sanku/v1/key/".as_slice(), name.as_bytes()];
-            let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, b"sanku").extract(&self.secret);
-            secret
-                .expand(&info, hkdf::HKDF_SHA256)
-                .ok()?
-                .fill(key.as_mut_slice())
-                .ok()?;
-            UnboundKey::new(&AES_256_GCM, key.as_slice()).ok().map(LessSafeKey::new)
-        };
-        derive().ok_or(CertsError::Random)
+    fn sealing_key(&self, name: &str) -> Result<Zeroizing<[u8; 32]>, CertsError> {
+        derive(&self.secret, &format!("sanku/v1/key/{name}"))
     }
 }
 
@@ -153,19 +131,7 @@ impl KeyStore for KeyFiles {
             .strip_prefix(HEADER)
             .and_then(|rest| STANDARD.decode(rest.trim()).ok())
             .ok_or_else(bad)?;
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(bad)?;
-        let mut bytes = Zeroizing::new(sealed.to_vec());
-        let length = self
-            .sealing_key(name)?
-            .open_in_place(
-                Nonce::assume_unique_for_key(*nonce),
-                Aad::from(name.as_bytes()),
-                &mut bytes,
-            )
-            .map_err(|_| bad())?
-            .len();
-        bytes.truncate(length);
-        Ok(bytes)
+        open(&*self.sealing_key(name)?, name.as_bytes(), &sealed).ok_or_else(bad)
     }
 
     fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), CertsError> {
@@ -173,8 +139,50 @@ impl KeyStore for KeyFiles {
     }
 }
 
+/// A key for one purpose out of other secret bits: HKDF-SHA256.
+pub(crate) fn derive(secret: &[u8], purpose: &str) -> Result<Zeroizing<[u8; 32]>, CertsError> {
+    let mut key = Zeroizing::new([0; 32]);
+    let info = [purpose.as_bytes()];
+    hkdf::Salt::new(hkdf::HKDF_SHA256, b"sanku")
+        .extract(secret)
+        .expand(&info, hkdf::HKDF_SHA256)
+        .and_then(|okm| okm.fill(key.as_mut_slice()))
+        .map_err(|_| CertsError::Random)?;
+    Ok(key)
+}
+
+/// Seals bytes with AES-256-GCM, bound to what stands around them: nonce, ciphertext, tag.
+pub(crate) fn seal(key: &[u8; 32], bound: &[u8], bytes: &[u8]) -> Result<Vec<u8>, CertsError> {
+    let nonce = random::<NONCE_LEN>()?;
+    // Encrypted where it lies: no open copy is left behind.
+    let mut sealed = Zeroizing::new(bytes.to_vec());
+    let tag = UnboundKey::new(&AES_256_GCM, key)
+        .and_then(|key| {
+            LessSafeKey::new(key).seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(bound),
+                sealed.as_mut_slice(),
+            )
+        })
+        .map_err(|_| CertsError::Random)?;
+    Ok([nonce.as_slice(), &sealed, tag.as_ref()].concat())
+}
+
+/// Opens what [`seal`] made under this key, bound to the same bytes; nothing for anything else.
+pub(crate) fn open(key: &[u8; 32], bound: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
+    let mut bytes = Zeroizing::new(sealed.to_vec());
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?);
+    let length = key
+        .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(bound), &mut bytes)
+        .ok()?
+        .len();
+    bytes.truncate(length);
+    Some(bytes)
+}
+
 /// Reads a file that only its owner may read.
-fn read_private(path: &Path) -> Result<Zeroizing<String>, CertsError> {
+pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<String>, CertsError> {
     let file = std::fs::metadata(path).map_err(|error| CertsError::file(path, &error))?;
     if file.permissions().mode() & 0o077 != 0 {
         return Err(CertsError::Permissions(path.to_owned()));
@@ -185,7 +193,7 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, CertsError> {
 }
 
 /// Writes a private file that is not there yet. A link, unlike a rename, never takes another file's place.
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), CertsError> {
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), CertsError> {
     let young = write_young(path, bytes, 0o600)?;
     let linked = std::fs::hard_link(&young, path);
     let _ = std::fs::remove_file(&young);

@@ -1,13 +1,25 @@
 //! Node certificates and keys (节点证书与密钥): profiles, authorities, the strict verifier, keys at rest. No HTTP, no SQL.
 //!
-//! Follows RFC 5280 and the federation's notes. Orders of two persons, enrolment, renewal and issuance proofs find their
-//! place here.
+//! Follows RFC 5280 and the federation's notes. Who may (`life`), whose keys (`person_key`, `custodians`, `node_keys`), how a
+//! machine comes in (`invitation`), what it is granted (`requests`), what is issued (`issuer`, `issuance`, `profile`), what is
+//! accepted (`verify`).
 
 pub mod check;
+pub mod custodians;
 pub mod federation;
+#[cfg(test)]
+mod fixture;
+pub mod invitation;
+pub mod issuance;
+pub mod issuer;
 pub mod keys;
+pub mod life;
 mod node_keys;
-pub mod profile;
+pub mod orders;
+pub mod passphrase;
+pub mod person_key;
+mod profile;
+pub mod requests;
 pub mod verify;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +28,7 @@ pub use federation::{Federation, NewNode};
 pub use node_keys::NodeKeys;
 use sanku_federation_protocol::notes::NoteRefused;
 use sanku_values::DivisionCode;
-pub use verify::{PeerIdentity, Reason, Refused, Role, verify_chain};
+pub use verify::{PeerIdentity, Reason, Refused, Role, judge_chain, verify_chain};
 
 /// Why keys or certificates cannot be made or used.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +42,20 @@ pub enum CertsError {
     /// Not a key of ours, or sealed under another key file.
     #[error("{path} 不是可用的密钥 is no key that opens with this key file; restore it from the backup", path = .0.display())]
     Key(PathBuf),
+    /// Not a file of the kind that it should be.
+    #[error("{path} 不是{what}，或已损坏 is not {what}, or damaged; restore it from the backup", path = .0.display(), what = .1)]
+    NotAFile(PathBuf, &'static str),
+    /// The passphrase does not open it.
+    #[error("{path} 口令不对，或文件被改动 does not open with this passphrase, or was changed; try again, or restore it from the backup", path = .0.display())]
+    Passphrase(PathBuf),
+    /// A passphrase that is too short.
+    #[error("口令不足 {0} 个字符 a passphrase has at least {0} characters; choose a longer one, such as a sentence")]
+    ShortPassphrase(usize),
+    /// Not the custodians of the root's key, or not different people.
+    #[error(
+        "根密钥由三名不同保管人持有，须其中两名各以自己的口令打开 the root's key is held by three different custodians with three different passphrases, and opened by two of them"
+    )]
+    Custodians,
     /// Certificate and key do not belong together.
     #[error("{path} 与私钥不配对 does not belong to the private key keys/tls.key", path = .0.display())]
     Pair(PathBuf),

@@ -122,7 +122,7 @@ pub fn notes_in(folder: &Path) -> Result<Vec<Vec<u8>>, CertsError> {
 }
 
 /// Every note in a directory.
-pub(crate) fn notes_of(directory: &Path) -> Result<Vec<Vec<u8>>, CertsError> {
+pub fn notes_of(directory: &Path) -> Result<Vec<Vec<u8>>, CertsError> {
     let mut notes = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(|error| CertsError::file(directory, &error))? {
         let path = entry.map_err(|error| CertsError::file(directory, &error))?.path();

@@ -1,110 +1,118 @@
 //! What is issued: root, authority and node certificates (RFC 5280), by their profiles and not by anybody's wishes.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, SanType, SerialNumber,
 };
-use sanku_values::{DivisionCode, FederationName, Time};
+use sanku_federation_protocol::acts::Serial;
+use sanku_values::{DivisionCode, FederationName, Level, Time};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use crate::CertsError;
 use crate::keys::random;
 
-const DAY: i64 = 24 * 3600 * 1000;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Clocks may differ by this much, and whoever's lags must not refuse what was just made.
+const EARLIER: Duration = Duration::from_secs(15 * 60);
+/// Life of the root's certificate, and of authorities' by their level.
+const ROOT_DAYS: u32 = 3652;
+const PROVINCE_DAYS: u32 = 730;
+const CITY_DAYS: u32 = 365;
+/// RFC 5280, upper bounds of a common name and of an organisation's name.
+const LONGEST_NAME: usize = 64;
 
 /// A key and its certificate.
-pub struct Issued {
+pub(crate) struct Issued {
     /// PKCS #8.
-    pub key: Zeroizing<Vec<u8>>,
+    pub(crate) key: Zeroizing<Vec<u8>>,
     /// DER.
-    pub certificate: Vec<u8>,
+    pub(crate) certificate: Vec<u8>,
 }
 
-fn at(time: Time) -> Result<OffsetDateTime, CertsError> {
-    OffsetDateTime::from_unix_timestamp(time.millis() / 1000)
+/// First and last second of a certificate, whole seconds.
+pub(crate) type Life = (Time, Time);
+
+/// A life that begins a little earlier than now.
+pub(crate) fn life(now: Time, long: Duration) -> Life {
+    let whole = |time: Time| Time::from_millis(time.millis().div_euclid(1000) * 1000);
+    (whole(now.minus(EARLIER)), whole(now.plus(long)))
+}
+
+pub(crate) fn at(time: Time) -> Result<OffsetDateTime, CertsError> {
+    OffsetDateTime::from_unix_timestamp(time.millis().div_euclid(1000))
         .map_err(|_| CertsError::Make("a time out of range".to_owned()))
 }
 
-fn params(name: &str, from: Time, days: i64) -> Result<CertificateParams, CertsError> {
+/// A serial of sixteen octets.
+pub(crate) fn serial() -> Result<Serial, CertsError> {
+    Ok(Serial::from_random(*random::<16>()?))
+}
+
+fn params(
+    federation: &FederationName,
+    name: &str,
+    serial: Serial,
+    (first, last): Life,
+) -> Result<CertificateParams, CertsError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
+    // The federation's whole name stands in the SAN and in the notes; this one is for people.
+    let organisation: String = federation.as_str().chars().take(LONGEST_NAME).collect();
+    params.distinguished_name.push(DnType::OrganizationName, organisation);
     params.distinguished_name.push(DnType::CommonName, name);
-    params.not_before = at(Time::from_millis(from.millis() - 5 * 60 * 1000))?;
-    params.not_after = at(Time::from_millis(from.millis() + days * DAY))?;
-    let mut serial = *random::<16>()?;
-    // Sixteen octets whose number is positive and does not begin with nought.
-    serial[0] = serial[0] & 0x7f | 0x40;
-    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.not_before = at(first)?;
+    params.not_after = at(last)?;
+    params.serial_number = Some(SerialNumber::from_slice(serial.octets()));
     Ok(params)
 }
 
-fn made(error: &rcgen::Error) -> CertsError {
+pub(crate) fn made(error: &rcgen::Error) -> CertsError {
     CertsError::Make(error.to_string())
 }
 
-/// The root: P-384, ten years, for authorities alone.
-pub fn root(federation: &FederationName, now: Time) -> Result<Issued, CertsError> {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).map_err(|error| made(&error))?;
-    let mut params = params(&format!("{federation} root"), now, 3652)?;
+/// What the root's certificate says: for authorities alone, two of them on a path at most.
+pub(crate) fn root_params(federation: &FederationName, now: Time) -> Result<CertificateParams, CertsError> {
+    let mut params = params(federation, "root", serial()?, life(now, DAY * ROOT_DAYS))?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(2));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let certificate = params.self_signed(&key).map_err(|error| made(&error))?;
-    Ok(Issued {
-        key: Zeroizing::new(key.serialize_der()),
-        certificate: certificate.der().to_vec(),
-    })
+    Ok(params)
 }
 
-/// An issuing authority: P-256, two years; its path length is one at a province and nought at a city.
-pub fn authority(
+/// What an issuing authority's certificate says; its path length is one at a province and nought at a city.
+pub(crate) fn authority_params(
     federation: &FederationName,
     code: DivisionCode,
-    root: &Issued,
     now: Time,
-) -> Result<Issued, CertsError> {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| made(&error))?;
-    let mut params = params(&format!("{federation} authority {code}"), now, 730)?;
-    let below = u8::from(code.level() == sanku_values::Level::Province);
+) -> Result<CertificateParams, CertsError> {
+    let (below, days) = match code.level() {
+        Level::Province => (1, PROVINCE_DAYS),
+        _ => (0, CITY_DAYS),
+    };
+    let mut params = params(
+        federation,
+        &format!("authority {code}"),
+        serial()?,
+        life(now, DAY * days),
+    )?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = true;
-    let certificate = params.signed_by(&key, &issuer(root)?).map_err(|error| made(&error))?;
-    Ok(Issued {
-        key: Zeroizing::new(key.serialize_der()),
-        certificate: certificate.der().to_vec(),
-    })
+    Ok(params)
 }
 
-/// A fresh key for TLS: P-256, PKCS #8.
-pub fn node_key() -> Result<Zeroizing<Vec<u8>>, CertsError> {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| made(&error))?;
-    Ok(Zeroizing::new(key.serialize_der()))
-}
-
-/// A node's certificate over its key (PKCS #8): `life_days` long, one URI SAN with its code, its endpoints as DNS or IP
-/// SANs.
-pub fn node(
+/// What a node's certificate says: one URI SAN with its code, its endpoints as DNS or IP SANs.
+pub(crate) fn leaf_params(
     federation: &FederationName,
     code: DivisionCode,
     hosts: &[String],
-    key: &[u8],
-    authority: &Issued,
-    (now, life_days): (Time, i64),
-) -> Result<Issued, CertsError> {
-    issue(&node_params(federation, code, hosts, (now, life_days))?, key, authority)
-}
-
-/// What a node's certificate says.
-pub(crate) fn node_params(
-    federation: &FederationName,
-    code: DivisionCode,
-    hosts: &[String],
-    (now, life_days): (Time, i64),
+    serial: Serial,
+    life: Life,
 ) -> Result<CertificateParams, CertsError> {
-    let mut params = params(&format!("{federation} node {code}"), now, life_days)?;
+    let mut params = params(federation, &format!("node {code}"), serial, life)?;
     let text = |text: &str| {
         text.try_into()
             .map_err(|_| CertsError::Make(format!("{text}: 名称须为 ASCII a name that is not ASCII")))
@@ -121,6 +129,61 @@ pub(crate) fn node_params(
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     Ok(params)
+}
+
+/// A root's certificate over its key (PKCS #8).
+pub(crate) fn root_over(federation: &FederationName, key: &[u8], now: Time) -> Result<Vec<u8>, CertsError> {
+    let pair = KeyPair::try_from(key).map_err(|error| made(&error))?;
+    let certificate = root_params(federation, now)?.self_signed(&pair);
+    Ok(certificate.map_err(|error| made(&error))?.der().to_vec())
+}
+
+/// A root: P-384, ten years.
+pub(crate) fn root(federation: &FederationName, now: Time) -> Result<Issued, CertsError> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).map_err(|error| made(&error))?;
+    let key = Zeroizing::new(key.serialize_der());
+    Ok(Issued {
+        certificate: root_over(federation, &key, now)?,
+        key,
+    })
+}
+
+/// An issuing authority: P-256, two years for a province and one for a city.
+pub(crate) fn authority(
+    federation: &FederationName,
+    code: DivisionCode,
+    root: &Issued,
+    now: Time,
+) -> Result<Issued, CertsError> {
+    issue(&authority_params(federation, code, now)?, &node_key()?, root)
+}
+
+/// A fresh key of P-256, PKCS #8.
+pub(crate) fn node_key() -> Result<Zeroizing<Vec<u8>>, CertsError> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| made(&error))?;
+    Ok(Zeroizing::new(key.serialize_der()))
+}
+
+/// A node's certificate over its key (PKCS #8), `life_days` long.
+pub(crate) fn node(
+    federation: &FederationName,
+    code: DivisionCode,
+    hosts: &[String],
+    key: &[u8],
+    authority: &Issued,
+    (now, life_days): (Time, u32),
+) -> Result<Issued, CertsError> {
+    issue(&node_params(federation, code, hosts, (now, life_days))?, key, authority)
+}
+
+/// What a node's certificate says that lives for some days.
+pub(crate) fn node_params(
+    federation: &FederationName,
+    code: DivisionCode,
+    hosts: &[String],
+    (now, life_days): (Time, u32),
+) -> Result<CertificateParams, CertsError> {
+    leaf_params(federation, code, hosts, serial()?, life(now, DAY * life_days))
 }
 
 /// Issues what was decided, over a key.

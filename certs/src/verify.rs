@@ -3,7 +3,7 @@
 //! webpki accepts expired roots, leaves without the right key usage, and builds its own path through whatever was sent.
 //! Profile `path` holds every certificate of a path against RFC 5280 (`fields`, `names`) and the lists of revocations that
 //! were given (`lists`); profile `node` adds the federation's own rules (`member`) and the notes' word, on the chain exactly
-//! as it was sent. Issuance proofs will be judged beside the delegation, once authorities make them.
+//! as it was sent. A certificate's proof of issuance is judged by `issuance`, under the same delegation.
 
 mod fields;
 pub(crate) mod lists;
@@ -19,9 +19,11 @@ use sanku_federation_protocol::problem::ProblemKind;
 use sanku_federation_protocol::trust::Trust;
 use sanku_values::{DivisionCode, Time};
 
+use crate::issuance::{self, Demand};
 use lists::Lists;
 use path::{Chain, Path};
 
+pub(crate) use fields::{read as read_certificate, subject_key as key_identifier};
 pub use path::Role;
 pub use reason::{Reason, Refused};
 
@@ -55,13 +57,28 @@ impl PeerIdentity {
     }
 }
 
-/// Judges a chain, leaf first, as the peer port does. The root is not part of it: it comes from the root note.
+/// Judges a chain, leaf first, as the peer port does. The root is not part of it: it comes from the root note. A proof of
+/// issuance that is there must hold; none is demanded until every node's certificate has one.
 ///
 /// # Errors
 /// The first rule that does not hold.
 pub fn verify_chain(
     chain: &[CertificateDer<'_>],
     role: Role,
+    trust: &Trust,
+    now: Time,
+) -> Result<PeerIdentity, Refused> {
+    judge_chain(chain, role, Demand::IfThere, trust, now)
+}
+
+/// Judges a chain as [`verify_chain`] does, under another demand for its proof of issuance.
+///
+/// # Errors
+/// The first rule that does not hold.
+pub fn judge_chain(
+    chain: &[CertificateDer<'_>],
+    role: Role,
+    demand: Demand,
     trust: &Trust,
     now: Time,
 ) -> Result<PeerIdentity, Refused> {
@@ -87,7 +104,7 @@ pub fn verify_chain(
         role,
         now,
     };
-    let identity = path::judge(&judged, |path| member(path, chain, trust, now))?;
+    let identity = path::judge(&judged, |path| member(path, chain, demand, trust, now))?;
     identity.judge(trust, now).map_err(|kind| {
         Refused::new(match kind {
             ProblemKind::PeerCertExpired => Reason::Expired,
@@ -101,7 +118,13 @@ pub fn verify_chain(
 
 /// The federation's own rules on a path: it is the chain as sent, each certificate by its profile, nobody outside their
 /// subtree.
-fn member(path: &Path<'_>, sent: &[CertificateDer<'_>], trust: &Trust, now: Time) -> Result<PeerIdentity, Refused> {
+fn member(
+    path: &Path<'_>,
+    sent: &[CertificateDer<'_>],
+    demand: Demand,
+    trust: &Trust,
+    now: Time,
+) -> Result<PeerIdentity, Refused> {
     let on_path = path.certificates.iter().map(|certificate| certificate.as_raw());
     // webpki would also find a path through intermediates in another order, or leave some out.
     if path.certificates.len() != sent.len() + 1 || !on_path.zip(sent).all(|(here, sent)| here == sent.as_ref()) {
@@ -117,7 +140,8 @@ fn member(path: &Path<'_>, sent: &[CertificateDer<'_>], trust: &Trust, now: Time
     if let Some(root) = path.certificates.last() {
         member::root(root)?;
     }
-    member::within_subtrees(identity.code, &authorities)?;
+    let issuer = member::within_subtrees(identity.code, &authorities)?;
+    issuance::judge_carried(&path.certificates[0], (identity.code, issuer), trust, demand)?;
     Ok(identity)
 }
 

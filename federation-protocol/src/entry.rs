@@ -7,6 +7,7 @@ use sanku_tlog::{Hash, leaf_hash};
 use sanku_values::{DivisionCode, Time};
 use serde::{Deserialize, Serialize};
 
+use crate::acts::Public;
 use crate::json::{self, NotALine, rises};
 use crate::names::{Origin, Priority, Pseudonym, Rule, ScopeLabel, StatementId, Word};
 
@@ -43,7 +44,9 @@ impl<'de> Deserialize<'de> for One {
 }
 
 /// An optional key that stands there has a value: `null` is refused.
-fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -136,6 +139,8 @@ entries! {
         object: Pseudonym,
         #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
         to: Option<DivisionCode>,
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+        public: Option<Box<Public>>,
     }
 }
 
@@ -192,7 +197,18 @@ impl Entry {
             Said::Query(query) if !(1..=250).contains(&query.subjects) => Some("subjects are 1 to 250"),
             Said::Query(query) => codes(query.scope, &query.targets),
             Said::Withdrawal(withdrawal) => codes(withdrawal.scope, &withdrawal.targets),
+            Said::Act(act) => act.judge(&self.log),
             _ => None,
+        }
+    }
+
+    /// The line, if readers would take it.
+    pub(crate) fn checked_line(&self) -> Result<Vec<u8>, NotALine> {
+        let line = self.line();
+        match self.judge() {
+            Some(why) => Err(NotALine::because(why)),
+            None if line.len() > LONGEST_ENTRY => Err(NotALine::because("an entry longer than 65,535 bytes")),
+            None => Ok(line),
         }
     }
 
@@ -217,16 +233,19 @@ pub struct Draft {
 impl Draft {
     /// The entry's line in this log at this time, and its leaf hash.
     pub fn entry(&self, log: &Origin, time: Time) -> (Vec<u8>, Hash) {
-        let entry = Entry {
+        let line = self.entry_in(log, time).line();
+        let leaf = leaf_hash(&line);
+        (line, leaf)
+    }
+
+    pub(crate) fn entry_in(&self, log: &Origin, time: Time) -> Entry {
+        Entry {
             log: log.clone(),
             time,
             id: self.id,
             body: Hash::of(&self.body),
             said: self.said.clone(),
-        };
-        let line = entry.line();
-        let leaf = leaf_hash(&line);
-        (line, leaf)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! `PROTOCOL.md` beside this crate is the specification. No I/O happens here, and time comes in as an argument.
 
+pub mod acts;
 pub mod body;
 pub mod entry;
 pub mod evidence;

@@ -30,10 +30,12 @@ macro_rules! as_text {
     };
 }
 
+pub(crate) use as_text;
+
 /// A text that is not what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not {0}")]
-pub struct NotThis(&'static str);
+pub struct NotThis(pub(crate) &'static str);
 
 /// A statement's id: UUIDv7, lower case with hyphens.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,6 +118,11 @@ as_text!(Origin, "a log's origin");
 pub struct Word(String);
 
 impl Word {
+    /// A word of ours: closed lists of the protocol are made of words alone.
+    pub(crate) fn fixed(text: &'static str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// Its text.
     pub fn as_str(&self) -> &str {
         &self.0

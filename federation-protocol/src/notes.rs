@@ -229,10 +229,24 @@ pub struct SealingRow {
     pub until: Time,
 }
 
+impl NodeRow {
+    fn raw_keys(&self) -> impl Iterator<Item = [u8; 32]> {
+        let logs = self.logs.iter().map(|log| *log.key.public());
+        let witness = self.witness_keys.iter().map(|key| *key.key.public());
+        logs.chain(witness)
+            .chain(self.sealing_keys.iter().map(|key| *key.key.bytes()))
+    }
+}
+
 impl Registry {
     /// A node's row.
     pub fn node(&self, code: DivisionCode) -> Option<&NodeRow> {
         self.nodes.iter().find(|row| row.code == code)
+    }
+
+    /// Every raw key that stands in it: none may stand twice.
+    pub fn raw_keys(&self) -> impl Iterator<Item = [u8; 32]> {
+        self.nodes.iter().flat_map(NodeRow::raw_keys)
     }
 
     /// What its types do not say.
@@ -244,13 +258,7 @@ impl Registry {
         }
         let mut keys = BTreeSet::new();
         for row in &self.nodes {
-            let raw = row
-                .logs
-                .iter()
-                .map(|log| *log.key.public())
-                .chain(row.witness_keys.iter().map(|key| *key.key.public()))
-                .chain(row.sealing_keys.iter().map(|key| *key.key.bytes()));
-            if !raw.into_iter().all(|key| keys.insert(key)) {
+            if !row.raw_keys().all(|key| keys.insert(key)) {
                 return form("a raw key stands twice");
             }
             let numbers: Vec<_> = row.logs.iter().map(|log| log.number).collect();

@@ -199,7 +199,9 @@ actions! {
         /// Whose authority.
         code: DivisionCode,
         /// The step.
-        step: RotationStep
+        step: RotationStep,
+        /// Leaf hash of the request that brings the new keys: with `prepare` alone.
+        request: Option<Hash>
     }
     /// Gives a node a new log number (更换日志).
     RenewLog "log.renew" by [SystemAdministrator, SecurityAdministrator] {
@@ -348,6 +350,7 @@ impl Order {
             }
             Action::BreakGlass { code, .. } => *code == self.executor,
             Action::AdmitPerson { person } => person.from < person.until,
+            Action::RotateAuthority { step, request, .. } => (*step == RotationStep::Prepare) == request.is_some(),
             _ => true,
         };
         object && !self.reason.trim().is_empty()

@@ -4,9 +4,10 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use sanku_tlog::{Checkpoint, Hash, NoteError, SignedNote, VerifierKey, cut_run, leaf_hash, root_of_run};
+use sanku_values::Time;
 
 use crate::body::{AnswerBody, Body};
-use crate::entry::Entry;
+use crate::entry::{Draft, Entry};
 use crate::json::NotALine;
 use crate::names::Origin;
 use crate::seal::{SealedBody, SealingKey};
@@ -83,6 +84,22 @@ impl Statement {
             entry: Entry::parse(line)?,
             leaf: leaf_hash(line),
             body,
+            answer: Arc::default(),
+        })
+    }
+
+    /// What a draft becomes in this log at this time.
+    ///
+    /// # Errors
+    /// If every reader would refuse its entry.
+    pub fn said(draft: &Draft, log: &Origin, time: Time) -> Result<Self, NotALine> {
+        let entry = draft.entry_in(log, time);
+        let line = entry.checked_line()?;
+        Ok(Self {
+            leaf: leaf_hash(&line),
+            line: line.into(),
+            entry,
+            body: BodyPart::Open(Arc::clone(&draft.body)),
             answer: Arc::default(),
         })
     }

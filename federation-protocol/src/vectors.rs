@@ -56,6 +56,7 @@ fn world() -> World {
         action: "import".parse().unwrap(),
         object: sanku_tlog::Hash::of(b"object"),
         to: None,
+        public: None,
     };
     let body = ActBody {
         salt: Salt::of([8; 16]),

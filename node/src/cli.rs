@@ -1,9 +1,13 @@
 //! The command line: what `sanku` understands, Chinese first and English. What each command does stands in `commands`.
 
+mod certs;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+
+pub(crate) use certs::{ActCommand, CertsCommand, OrderArgs, PersonCommand, RootCommand, Signer};
 
 /// 三库：居民家庭经济状况核对联查节点。Sanku: the federated query node of household economic verification centres.
 #[derive(Debug, Parser)]
@@ -57,7 +61,7 @@ pub(crate) enum Command {
     /// 联邦的密钥、证书和公告 Keys, certificates and notes of a federation
     #[command(subcommand)]
     Federation(FederationCommand),
-    /// 证书 Certificates: judge a chain
+    /// 证书、人员密钥、根密钥、指令 Certificates, people's keys, the root, orders
     #[command(subcommand)]
     Certs(CertsCommand),
     /// 节点的透明日志 The node's transparency log
@@ -109,7 +113,7 @@ impl Command {
             Self::Federation(FederationCommand::Init { json, .. } | FederationCommand::Add { json, .. })
             | Self::Evidence(EvidenceCommand::Export { json, .. } | EvidenceCommand::Verify { json, .. })
             | Self::Records(RecordsCommand::Categories(json) | RecordsCommand::Show { json, .. }) => json.json,
-            Self::Certs(CertsCommand::Check { json, .. }) => *json,
+            Self::Certs(command) => command.as_json(),
             Self::Backup(
                 BackupCommand::Create { json, .. }
                 | BackupCommand::Verify { json, .. }
@@ -263,23 +267,6 @@ pub(crate) enum FederationCommand {
         categories: Vec<String>,
         #[command(flatten)]
         json: JsonArg,
-    },
-}
-
-/// What `certs` understands.
-#[derive(Debug, Subcommand)]
-pub(crate) enum CertsCommand {
-    /// 按对等端口的规则判定证书链（文档从标准输入读取） Judge a chain as the peer port would; the document comes on standard input
-    #[command(
-        after_help = "例 Examples:\n  sanku certs check --json < chain.json     一个文档 one document\n  sanku certs check --lines < chains.jsonl  每行一个 one a line\n\n退出码 Exit codes: 0 接受 accepted, 1 拒绝 refused, 2 文档不合格式 malformed (--lines: 0 全部已判定 every line was judged, 2 有的不合格式)"
-    )]
-    Check {
-        /// 一个 JSON 文档 One JSON document
-        #[arg(long, required_unless_present = "lines", conflicts_with = "lines")]
-        json: bool,
-        /// 每行一个 JSON 文档 One JSON document a line
-        #[arg(long)]
-        lines: bool,
     },
 }
 

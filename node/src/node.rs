@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use sanku_certs::federation::notes_in;
 use sanku_certs::{NodeKeys, Role, verify_chain};
+use sanku_exchange::clock::STOP_BEYOND;
 use sanku_federation_protocol::trust::Trust;
 use sanku_store::{StorageKeys, Store, StoreError};
 use sanku_tlog::{Hash, KeyType, SigningKey};
@@ -212,10 +213,13 @@ impl Node {
     /// What a command appends beside the running node bears the same clock: while that node's is too far from its
     /// neighbours', nothing is appended here either; nor while that node is recovering.
     pub(crate) async fn heed_the_node(&self) -> anyhow::Result<()> {
-        let mut held = false;
+        let mut theirs = None;
         let mut recovering = None;
         let asked = crate::socket::call(&self.loaded.node.listen.socket, "/status", Vec::new(), |status| {
-            held = status["clock"]["state"] == "too_far";
+            let time = status["time"].as_str().and_then(|time| time.parse::<Time>().ok());
+            theirs = time
+                .zip(status["clock"]["lead_ms"].as_i64())
+                .map(|(time, lead)| Time::from_millis(time.millis() + lead));
             let missing = status["missing"].as_array().into_iter().flatten();
             let mut states = missing.filter(|missing| missing["what"] == "recovering");
             recovering = states
@@ -227,7 +231,7 @@ impl Node {
             .await
             .is_ok_and(|asked| asked.is_ok())
         {
-            self.store.hold(held);
+            self.store.keep_within(STOP_BEYOND, theirs);
         }
         match recovering {
             Some(words) => bail!("节点处于恢复状态 recovering: {words}"),

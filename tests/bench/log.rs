@@ -37,6 +37,7 @@ fn act() -> Draft {
         action: "look".parse().unwrap(),
         object: Hash::of(b"object"),
         to: None,
+        public: None,
     };
     Draft {
         id: StatementId::generate(SystemClock.now()),

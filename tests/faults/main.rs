@@ -14,6 +14,8 @@ mod clock;
 mod commit_points;
 mod database_server;
 mod disk;
+mod namespaces;
+mod network;
 mod power;
 #[path = "../processes/rig.rs"]
 #[allow(dead_code, reason = "shared with the tests of processes")]

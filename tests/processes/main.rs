@@ -18,6 +18,7 @@ mod hostile;
 mod hostile_peers;
 mod late;
 mod operations;
+mod orders;
 mod recovery;
 #[allow(dead_code, reason = "shared with the tests of faults")]
 mod rig;

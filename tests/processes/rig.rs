@@ -21,6 +21,17 @@ pub(crate) fn sanku() -> Command {
     command
 }
 
+/// The program after other words: `ip netns exec …`.
+fn sanku_after(words: Vec<String>) -> Command {
+    let mut words = words.into_iter();
+    words.next().map_or_else(sanku, |first| {
+        let mut command = Command::new(first);
+        command.args(words).arg(env!("CARGO_BIN_EXE_sanku"));
+        command.env_remove("SANKU_CONFIG").env("RUST_BACKTRACE", "0");
+        command
+    })
+}
+
 /// Runs a command to its end.
 pub(crate) fn run(arguments: &[&str]) -> Output {
     sanku().args(arguments).output().unwrap()
@@ -244,10 +255,12 @@ impl Rig {
         self.place.path().join("f").join(code.to_string())
     }
 
-    /// Runs a command of one node.
+    /// Runs a command of one node, on its host.
     pub(crate) fn node(&self, code: u32, arguments: &[&str]) -> Output {
-        let config = self.folder(code).join("node.toml").display().to_string();
-        let output = run(&[&["--config", config.as_str()], arguments].concat());
+        let before = self.dress.get(&code).map(|dress| dress.before.clone());
+        let mut command = sanku_after(before.unwrap_or_default());
+        let config = self.folder(code).join("node.toml");
+        let output = command.arg("--config").arg(config).args(arguments).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         for secret in planted() {
             assert!(!said.contains(&secret), "an error or a log line says {secret}: {said}");
@@ -272,14 +285,7 @@ impl Rig {
             .open(self.folder(code).join("node.log"))
             .unwrap();
         let dress = self.dress.get(&code).cloned().unwrap_or_default();
-        let mut words = dress.before.into_iter();
-        let mut command = words.next().map_or_else(sanku, |first| {
-            let mut command = Command::new(first);
-            command.args(words).arg(env!("CARGO_BIN_EXE_sanku"));
-            command.env_remove("SANKU_CONFIG").env("RUST_BACKTRACE", "0");
-            command
-        });
-        let mut child = command
+        let mut child = sanku_after(dress.before)
             .envs(dress.environment)
             .arg("--config")
             .arg(self.folder(code).join("node.toml"))

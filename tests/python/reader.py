@@ -129,9 +129,75 @@ KINDS = {
     "account": {"re": text(HEX)},
     "result": {"re": text(HEX), "complete": lambda value: isinstance(value, bool)},
     "withdrawal": {"mandate_id": text(UUID7), "registry": note_ref, "scope": SCOPE, "targets": rising(text(CODE)), "expires": text(TIME)},
-    "act": {"action": text(WORD), "object": text(HEX), "to": text(CODE)},
+    "act": {"action": text(WORD), "object": text(HEX), "to": text(CODE), "public": lambda value: isinstance(value, dict)},
 }
-OPTIONAL = {"targets", "to"}
+OPTIONAL = {"targets", "to", "public"}
+
+
+def octets(fewest, most, head=b""):
+    def check(value):
+        raw = b64(value) if isinstance(value, str) else b""
+        return fewest <= len(raw) <= most and raw.startswith(head)
+    return check
+
+
+def vkey(kind, name):
+    def check(value):
+        found, hint, encoded = value.split("+", 2)
+        raw = b64(encoded)
+        return found == name and len(raw) == 33 and raw[0] == kind and hint == sha(f"{name}\n".encode() + raw).hex()[:8]
+    return check
+
+
+def endpoint(value):
+    host, _, port = value.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    return bool(re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", host)) and (bracketed or ":" not in host) and port.isdecimal() and 0 < int(port) < 65536
+
+
+def endpoints(value):
+    return isinstance(value, list) and 1 <= len(value) <= 8 and all(map(endpoint, value)) and len(set(value)) == len(value)
+
+
+def up_to(most, check, fewest=0):
+    return lambda value: isinstance(value, list) and fewest <= len(value) <= most and (not value or rising(check)(value))
+
+
+P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
+SECOND = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.000Z\Z")
+
+
+def public_of(entry):
+    """The public part of an act: the members of its action's type and no others."""
+    federation, _, code, number = entry["log"].split("/")
+    key, signature, categories = octets(91, 91, P256), octets(1, 72), up_to(256, text(WORD))
+    witness = vkey(4, f"{federation}/witness/{code}")
+    newcomer = {
+        "name": lambda value: 1 <= len(value) <= 100 and value.strip() and not re.search(r"[\x00-\x1f\x7f-\x9f]", value), "endpoints": endpoints, "categories": categories,
+        "formats": up_to(16, whole, 1), "log": vkey(1, f"{federation}/node/{code}/{number}"), "witness": witness, "sealing": octets(32, 32),
+    }
+    first = entry.get("public", {}).get("occasion") == "first"
+    introduces = lambda value: isinstance(value, dict) and set(value) == set(newcomer) and all(check(value[name]) for name, check in newcomer.items())
+    shapes = {
+        "certificate.request": {"occasion": one_of("first", "renewal", "return"), "tls": key, "possession": signature, **({"node": introduces} if first else {})},
+        "authority.request": {"authority": key, "possession": signature, "notes": vkey(1, f"{federation}/revoked/{code}")},
+        "sealing.request": {"sealing": octets(32, 32)}, "witness.request": {"witness": witness},
+        "endpoints.request": {"endpoints": endpoints}, "categories.request": {"categories": categories},
+        "certificate.issue": {
+            "code": text(CODE), "key": text(HEX), "serial": text(re.compile(r"[4-7][0-9a-f]{31}\Z")), "not_before": text(SECOND), "not_after": text(SECOND), "request": text(HEX),
+            "orders": up_to(16, text(HEX)),
+        },
+        "order.execute": {"order": text(HEX), "ordered": text(WORD)},
+    }
+    shape = shapes.get(entry["action"])
+    need((shape is None) == ("public" not in entry), "a public part stands with its actions alone")
+    if shape is None:
+        return
+    need(entry["action"].endswith(".request") == ("to" in entry), "requests alone say to whom")
+    public = entry["public"]
+    need(set(public) == set(shape) and all(check(public[name]) for name, check in shape.items()), "the public part")
+    need("not_before" not in public or public["not_before"] < public["not_after"], "a life that ends before it begins")
 
 
 def entry_of(line):
@@ -143,6 +209,8 @@ def entry_of(line):
     need(all(key in entry for key in shape if key not in OPTIONAL), "a key is missing")
     if "scope" in entry:
         need(("targets" in entry) == (entry["scope"] == "codes"), "targets go with scope codes alone")
+    if entry["kind"] == "act":
+        public_of(entry)
     return entry
 
 

@@ -13,7 +13,7 @@ import sys
 import time
 
 import evidence
-from reader import Invalid, b64, merge, need, open_sealed, runs_of, sha, statements_of
+from reader import Invalid, b64, entry_of, merge, need, open_sealed, runs_of, sha, statements_of
 from trust import Note, Trust
 
 # What reading strangers' bytes may end in: a form that is not there is a refusal, not a crash.
@@ -67,6 +67,9 @@ def vectors(place):
     for vector in streams["vectors"]:
         found = "invalid" if verdict(runs_of, vector["stream"], streams["keys"]) is None else "valid"
         check(vector["name"], found == vector["verdict"])
+    for vector in read("acts.json")["vectors"]:
+        found = "invalid" if verdict(entry_of, vector["entry"]) is None else "valid"
+        check(f"acts: {vector['name']}", found == vector["verdict"])
     sealed = read("sealed.json")
     hint, body = sealed["sealed"].split(" ")
     secret = bytes.fromhex(sealed["secret"])

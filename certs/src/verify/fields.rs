@@ -12,7 +12,7 @@ use super::names;
 use super::{Reason, Refused};
 
 /// Reads one certificate and nothing behind it.
-pub(super) fn read(der: &[u8]) -> Result<X509Certificate<'_>, Refused> {
+pub(crate) fn read(der: &[u8]) -> Result<X509Certificate<'_>, Refused> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
         Ok(_) => Err(Refused::because(Reason::Malformed, "bytes are left over behind it")),
@@ -32,7 +32,7 @@ pub(super) fn within(certificate: &X509Certificate<'_>, now: Time) -> Result<(),
     }
 }
 
-pub(super) fn subject_key<'a>(certificate: &X509Certificate<'a>) -> Option<&'a [u8]> {
+pub(crate) fn subject_key<'a>(certificate: &X509Certificate<'a>) -> Option<&'a [u8]> {
     certificate
         .extensions()
         .iter()

@@ -142,7 +142,8 @@ pub(super) fn delegated<'a>(der: &[u8], trust: &'a Trust, now: Time) -> Result<&
 }
 
 /// An authority issues for codes below its own and for its own node; an authority above it stands above its code.
-pub(super) fn within_subtrees(code: DivisionCode, authorities: &[&Authority]) -> Result<(), Refused> {
+/// Whose authority issued.
+pub(super) fn within_subtrees(code: DivisionCode, authorities: &[&Authority]) -> Result<DivisionCode, Refused> {
     let outside = || Refused::new(Reason::OutsideSubtree);
     let issuer = authorities
         .first()
@@ -152,7 +153,7 @@ pub(super) fn within_subtrees(code: DivisionCode, authorities: &[&Authority]) ->
     }
     let nested = |pair: &[&Authority]| pair[0].code.is_below(pair[1].code);
     if authorities.windows(2).all(nested) {
-        Ok(())
+        Ok(issuer.code)
     } else {
         Err(outside())
     }

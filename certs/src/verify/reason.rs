@@ -104,6 +104,12 @@ reasons! {
     AuthorityExpired "authority_expired" "发证机构的授权不在有效期内 the authority's delegation is not in force",
     /// An authority issued for what does not lie below it.
     OutsideSubtree "outside_subtree" "发证机构越权 an authority issued outside its subtree",
+    /// No proof that its authority said beforehand that it issues it.
+    NoIssuanceProof "no_issuance_proof" "证书没有签发证明 the certificate carries no proof of issuance",
+    /// A proof that does not hold.
+    IssuanceProof "issuance_proof" "签发证明不成立 the proof of issuance does not hold",
+    /// A proof of another certificate.
+    IssuanceDiffers "issuance_differs" "签发证明与证书不符 the proof of issuance is about another certificate",
     /// Another node than expected.
     WrongNode "wrong_node" "应答的是另一个节点 another node than expected",
     /// Not in the registry, or left.

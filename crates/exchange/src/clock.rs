@@ -5,7 +5,8 @@
 //! even when nobody can be reached.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -19,13 +20,24 @@ use crate::network::Network;
 pub const WARN_BEYOND: Duration = Duration::from_secs(2 * 60);
 /// Beyond this lead or lag a node appends nothing.
 pub const STOP_BEYOND: Duration = Duration::from_secs(15 * 60);
-/// How long a neighbour's word counts.
+/// How long a neighbour's word counts. While the log is held it counts until a newer one comes: a wrong clock may itself be
+/// why nobody can be reached, since no certificate seems valid by it.
 const FRESH: Duration = Duration::from_secs(3 * 60);
 /// How long a neighbour may take to tell its time.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What each neighbour's clock said, and when it said so.
-pub(crate) type Readings = Mutex<BTreeMap<DivisionCode, (Time, Instant)>>;
+/// What each neighbour's clock said, and when it said so; and whether ours was too far from it when they were asked last.
+#[derive(Debug, Default)]
+pub(crate) struct Readings {
+    said: Mutex<BTreeMap<DivisionCode, (Time, Instant)>>,
+    too_far: AtomicBool,
+}
+
+impl Readings {
+    fn said(&self) -> MutexGuard<'_, BTreeMap<DivisionCode, (Time, Instant)>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// How this node's clock stands to the median of its neighbours'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,10 +116,7 @@ impl<N: Network> Exchange<N> {
                 let node = Arc::clone(self);
                 tokio::spawn(async move { node.pull_notes(neighbour).await });
             }
-            self.readings
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(neighbour, (time, Instant::now()));
+            self.readings.said().insert(neighbour, (time, Instant::now()));
         }
         for (neighbour, lead) in self.leads() {
             if Duration::from_millis(lead.unsigned_abs()) > WARN_BEYOND {
@@ -115,16 +124,18 @@ impl<N: Network> Exchange<N> {
             }
         }
         let clocks = self.clocks();
+        let theirs = clocks.lead().map(|lead| self.clock.now().millis() + lead);
+        self.store.keep_within(STOP_BEYOND, theirs.map(Time::from_millis));
         let too_far = matches!(clocks, Clocks::TooFar(_));
-        if too_far && !self.store.is_held() {
+        let before = self.readings.too_far.swap(too_far, Ordering::SeqCst);
+        if too_far && !before {
             tracing::error!(
                 lead = clocks.lead(),
                 "the clock is more than 15 minutes from the neighbours': nothing is appended until it is set"
             );
-        } else if !too_far && self.store.is_held() {
+        } else if before && !too_far {
             tracing::info!("the clock is with the neighbours' again: the log goes on");
         }
-        self.store.hold(too_far);
         clocks
     }
 
@@ -132,10 +143,11 @@ impl<N: Network> Exchange<N> {
     pub(crate) fn leads(&self) -> BTreeMap<DivisionCode, i64> {
         let now = self.clock.now();
         let neighbours = self.neighbours();
-        let readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.store.is_held();
+        let readings = self.readings.said();
         let fresh = readings.iter().filter_map(|(neighbour, (said, at))| {
             let since = at.elapsed();
-            let counts = since < FRESH && neighbours.contains(neighbour);
+            let counts = (since < FRESH || held) && neighbours.contains(neighbour);
             counts.then(|| (*neighbour, said.plus(since).millis() - now.millis()))
         });
         fresh.collect()

@@ -192,8 +192,10 @@ pub(crate) async fn ask<N: Network>(
 async fn reply<N: Network>(way: &Way<'_, N>, to: DivisionCode, hop: Hop, body: Bytes) -> Result<Reply, AskFailure> {
     let began = Instant::now();
     let first = way.network.ask(to, hop.clone(), body.clone()).await;
+    // A second try needs as much time as the first took.
+    let has_time = began.elapsed() < hop.budget / 2;
     match first {
-        Err(failure) if failure.may_pass() && hop.attempt == 1 && way.peers.may_retry(to) => {
+        Err(failure) if has_time && failure.may_pass() && hop.attempt == 1 && way.peers.may_retry(to) => {
             tracing::info!(neighbour = %to, why = %failure.why, "a neighbour is tried once more");
             metrics::counter!("sanku_retries_total", "peer" => to.to_string()).increment(1);
             tokio::time::sleep(LONGEST_PAUSE.min(hop.budget / 4).mul_f64(fastrand::f64())).await;

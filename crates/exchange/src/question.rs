@@ -215,21 +215,18 @@ impl<N: Network> Exchange<N> {
             } else {
                 last = None;
             }
-            let mut withdrawn = withdrawn;
-            let said_now = match self.say(asked, drafts.clone()).await {
-                Err(ExchangeError::Store(StoreError::Withdrawn)) => {
-                    // The withdrawal came while we searched: what was found is not said.
-                    withdrawn = true;
-                    drafts.retain(|draft| !matches!(draft.said, Said::Answer(_)));
-                    let stop = Leave::Stop(Rule::MandateWithdrawn);
-                    let mut refusal = self.say_here(asked, &stop, &said_before, began).await?;
-                    refusal.append(&mut drafts);
-                    self.say(asked, refusal).await?
-                }
-                said => said?,
+            // The person at this node is told of everything at the end: what is found here commits with the account. A
+            // neighbour has it at once.
+            let at_the_end = !alone && *caller == Caller::Socket;
+            let (drafts, kept) = if at_the_end {
+                (Vec::new(), drafts)
+            } else {
+                (drafts, Vec::new())
             };
+            let (said_now, withdrawn_now) = self.say_found(asked, drafts, &said_before).await?;
+            let withdrawn = withdrawn || withdrawn_now;
             // Whoever repeats the question now finds what was said.
-            drop(guard);
+            let guard = at_the_end.then_some(guard);
             let once_more = said_before
                 .iter()
                 .enumerate()
@@ -238,10 +235,10 @@ impl<N: Network> Exchange<N> {
             for run in once_more.map(|(_, run)| run).chain(&said_now).chain(at_last) {
                 self.hand_over(caller, asked, run, &runs).await?;
             }
-            Ok::<_, ExchangeError>(())
+            Ok::<_, ExchangeError>((kept, guard))
         };
         let (heard, local) = tokio::join!(elsewhere, local);
-        local?;
+        let (mut drafts, _guard) = local?;
         if alone {
             return Ok(());
         }
@@ -263,15 +260,17 @@ impl<N: Network> Exchange<N> {
         let body = account::due(before.as_ref(), observed, rejected, behind, hop)?;
         let stored = account::place(&said_before)
             .map(|place| &said_before[place])
-            .filter(|run| before.is_some_and(|before| account::same(&before, &body)) && only_accounts(run));
-        let last = match stored {
-            Some(run) => run.clone(),
-            None => {
-                let draft = account::draft(asked.leaf, &body, self.clock.now())?;
-                self.append(asked, vec![draft], Vec::new()).await?
-            }
-        };
-        self.hand_over(caller, asked, &last, &runs).await
+            .filter(|_| before.is_some_and(|before| account::same(&before, &body)))
+            // A neighbour's response ends with the account alone; at the asker it may stand beside the answers.
+            .filter(|run| *caller == Caller::Socket || only_accounts(run));
+        if stored.is_none() || !drafts.is_empty() {
+            drafts.push(account::draft(asked.leaf, &body, self.clock.now())?);
+        }
+        let (said_now, _) = self.say_found(asked, drafts, &said_before).await?;
+        for run in said_now.iter().chain(stored.filter(|_| said_now.is_empty())) {
+            self.hand_over(caller, asked, run, &runs).await?;
+        }
+        Ok(())
     }
 
     /// This node's decision about a question. Withdrawals need none: they are the asker's own.
@@ -339,6 +338,25 @@ impl<N: Network> Exchange<N> {
         }
     }
 
+    /// Logs what was found here. A withdrawal that came while we searched makes it a refusal; says whether one did.
+    async fn say_found(
+        &self,
+        asked: &Accepted,
+        mut drafts: Vec<Draft>,
+        said_before: &[VerifiedRun],
+    ) -> Result<(Vec<VerifiedRun>, bool), ExchangeError> {
+        match self.say(asked, drafts.clone()).await {
+            Err(ExchangeError::Store(StoreError::Withdrawn)) => {
+                drafts.retain(|draft| !matches!(draft.said, Said::Answer(_)));
+                let stop = Leave::Stop(Rule::MandateWithdrawn);
+                let mut refusal = self.say_here(asked, &stop, said_before, Instant::now()).await?;
+                refusal.append(&mut drafts);
+                Ok((self.say(asked, refusal).await?, true))
+            }
+            said => Ok((said?, false)),
+        }
+    }
+
     /// Logs what this node says, in runs of at most 256 statements. A withdrawal takes effect with the first.
     async fn say(&self, asked: &Accepted, drafts: Vec<Draft>) -> Result<Vec<VerifiedRun>, ExchangeError> {
         let mut runs = Vec::new();
@@ -403,10 +421,12 @@ impl<N: Network> Exchange<N> {
         let run = if to_asker {
             run.clone()
         } else {
+            // The asker's clock may be ahead of ours, and its newest key younger than that.
+            let now = self.clock.now().max(asked.time);
             let key = self
                 .trust
                 .load()
-                .sealing_key(asked.asker(), self.clock.now())
+                .sealing_key(asked.asker(), now)
                 .ok_or(ExchangeError::NoSealingKey)?;
             run.sealed_to(&key)?
         };

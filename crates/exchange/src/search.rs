@@ -27,26 +27,20 @@ pub(crate) async fn search<'a>(
     now: Time,
     until: Instant,
 ) -> Result<Vec<Draft>, ExchangeError> {
-    let imports = in_time(until, store.imports()).await;
     let mut drafts = Vec::new();
     for (index, subject) in subjects {
         let mut weight = 0;
-        let found = match &imports {
-            Ok(imports) => in_time(until, store.find(&subject.number, &entry.categories))
-                .await
-                .map(|found| (imports, found)),
-            Err(why) => Err(*why),
-        };
+        let found = in_time(until, store.find(&subject.number, &entry.categories)).await;
         let mut categories = Vec::new();
         for category in &entry.categories {
             categories.push(match &found {
-                Ok((imports, found)) => {
+                Ok(found) => {
                     let current = found.current();
                     let records = current.into_iter().filter(|record| record.category == *category);
                     if found.corrupt.contains(category) {
                         unavailable(category, "corrupt")
                     } else {
-                        answer(category, subject, imports, records, &mut weight, now)
+                        answer(category, subject, &found.imports, records, &mut weight, now)
                     }
                 }
                 Err(why) => unavailable(category, why),

@@ -7,13 +7,17 @@
 
 mod backup;
 mod checkpoints;
+mod clock;
+mod compose;
 mod database;
 mod ground;
 mod log;
 mod pace;
 mod questions;
 mod queue;
+mod recent;
 mod records;
+mod script;
 mod sealing;
 mod sequencer;
 mod standing;
@@ -22,7 +26,6 @@ mod verify;
 mod witness;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 pub use backup::{SCHEMA, Scratch, tables};
 pub use checkpoints::{Cover, HeldCheckpoint, OpenLog, StoredFork, Unwitnessed};
@@ -149,7 +152,7 @@ pub struct Store {
     tiles: Arc<tiles::Tiles>,
     /// This process among those that share the database.
     process: Arc<str>,
-    held: Arc<AtomicBool>,
+    clock: Arc<clock::LogClock>,
     ground: Arc<ground::Ground>,
 }
 
@@ -223,6 +226,7 @@ impl Store {
             .map_err(|_| StoreError::Keys("the log's key does not sign"))?;
         on!(&database, pool => sqlx::query("INSERT INTO head (one, number, size, time, checkpoint) VALUES (1, $1, 0, 0, $2) ON CONFLICT DO NOTHING").bind(i64::from(origin.number)).bind(empty.to_string()).execute(pool).await.map(drop))?;
         let ground = Arc::new(ground);
+        let clock = Arc::new(clock::LogClock::new(clock));
         let process: Arc<str> = format!("{:032x}", fastrand::u128(..)).into();
         let (jobs, receiver) = tokio::sync::mpsc::channel(1024);
         let store = Self {
@@ -233,7 +237,7 @@ impl Store {
             jobs,
             tiles: Arc::default(),
             process: Arc::clone(&process),
-            held: Arc::default(),
+            clock: Arc::clone(&clock),
             ground: Arc::clone(&ground),
         };
         match store.look().await {
@@ -249,6 +253,8 @@ impl Store {
                 clock,
                 process,
                 ground,
+                recent: recent::Recent::default(),
+                contended: false,
             }
             .run(receiver),
         );

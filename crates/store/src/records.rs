@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row;
 
 use crate::database::on;
-use crate::sealing::DataKey;
+use crate::script::Value;
+use crate::sealing::{DataKey, StorageKeys};
 use crate::sequencer::Effect;
 use crate::{Store, StoreError};
 
@@ -112,6 +113,8 @@ pub struct StoredImport {
 /// What stands about a person: rows that were read, and categories with a row that does not open.
 #[derive(Debug, Default)]
 pub struct Found {
+    /// Every import, newest first.
+    pub imports: Vec<StoredImport>,
     /// The rows, newest import first.
     pub records: Vec<StoredRecord>,
     /// Categories in which a row is corrupt: nothing of them may be served.
@@ -128,11 +131,37 @@ pub(crate) fn place(subject: &[u8], import: i64, ordinal: i64, about: [&str; 3])
     .concat()
 }
 
-/// A record with its import and the import's wrapped key, as one query reads them; nothing where one is missing.
+/// Rows with their blind indices, in the order of the table's key.
+pub(crate) fn in_order<'a>(keys: &StorageKeys, rows: &'a [ImportRow]) -> Vec<(Vec<u8>, &'a ImportRow)> {
+    let mut rows: Vec<_> = rows.iter().map(|row| (keys.blind(&row.number), row)).collect();
+    rows.sort_by(|(a, one), (b, other)| a.cmp(b).then(one.ordinal.cmp(&other.ordinal)));
+    rows
+}
+
+/// Rows of an import as they stand in the table.
+pub(crate) fn sealed(
+    key: &DataKey,
+    number: i64,
+    import: &ImportRows,
+    rows: &[(Vec<u8>, &ImportRow)],
+) -> Result<Vec<[Value; 4]>, StoreError> {
+    let as_of = import.as_of.to_string();
+    let about = [import.category.as_str(), as_of.as_str(), import.source.as_str()];
+    let seal = |(subject, row): &(Vec<u8>, &ImportRow)| {
+        let plain =
+            serde_json::to_vec(row).map_err(|_| StoreError::Draft("a record that cannot be written".to_owned()))?;
+        let sealed = key.seal(&place(subject, number, row.ordinal, about), &plain)?;
+        Ok([subject.clone().into(), number.into(), row.ordinal.into(), sealed.into()])
+    };
+    rows.iter().map(seal).collect()
+}
+
+/// A record with its import and the import's wrapped key, as one query reads them, or an import alone; nothing where one is
+/// missing.
 struct FoundRow {
     import: i64,
-    ordinal: i64,
-    sealed: Vec<u8>,
+    ordinal: Option<i64>,
+    sealed: Option<Vec<u8>>,
     category: Option<String>,
     source: Option<String>,
     as_of: Option<String>,
@@ -162,15 +191,7 @@ impl Store {
     pub async fn imports(&self) -> Result<Vec<StoredImport>, StoreError> {
         let rows: Result<Vec<(i64, String, String, String)>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT number, category, source, as_of FROM imports ORDER BY as_of DESC, number DESC")
             .fetch_all(pool).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))).collect());
-        let read = |(number, category, source, as_of): (i64, String, String, String)| {
-            let corrupt = StoreError::Corrupt("an import");
-            Ok(StoredImport {
-                number: number.unsigned_abs(),
-                category: category.parse().map_err(|_| corrupt.clone())?,
-                source,
-                as_of: as_of.parse().map_err(|_| corrupt)?,
-            })
-        };
+        let read = |(number, category, source, as_of)| stored_import(number, Some(category), Some(source), Some(as_of));
         rows?.into_iter().map(read).collect()
     }
 
@@ -184,20 +205,31 @@ impl Store {
         String::from_utf8(plain).map_err(|_| StoreError::Corrupt("an import"))
     }
 
-    /// Every row about a person in these categories.
+    /// Every row about a person in these categories, and every import, as they stand at one moment.
     pub async fn find(&self, number: &IdentityNumber, categories: &[CategoryId]) -> Result<Found, StoreError> {
         let subject = self.keys.blind(number);
         // One query: what hangs on a person's rows is found by key, however many imports there are.
         let rows: Result<Vec<FoundRow>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT r.import, r.row, r.sealed, i.category, i.source, i.as_of, k.wrapped FROM records r \
-             LEFT JOIN imports i ON i.number = r.import LEFT JOIN keys k ON k.name = 'import ' || CAST(r.import AS TEXT) \
-             WHERE r.subject = $1 ORDER BY i.as_of DESC, r.import DESC, r.row")
+             LEFT JOIN imports i ON i.number = r.import LEFT JOIN keys k ON k.name = 'import ' || CAST(r.import AS TEXT) WHERE r.subject = $1 \
+             UNION ALL SELECT number, NULL, NULL, category, source, as_of, NULL FROM imports")
             .bind(subject.clone()).fetch_all(pool).await?.iter().map(|row| Ok(FoundRow {
                 import: row.try_get(0)?, ordinal: row.try_get(1)?, sealed: row.try_get(2)?, category: row.try_get(3)?,
                 source: row.try_get(4)?, as_of: row.try_get(5)?, wrapped: row.try_get(6)?,
             })).collect());
-        let mut found = Found::default();
+        let (mut rows, imports): (Vec<_>, Vec<_>) = rows?.into_iter().partition(|row| row.sealed.is_some());
+        // Newest first.
+        rows.sort_by(|a, b| (&b.as_of, b.import, a.ordinal).cmp(&(&a.as_of, a.import, b.ordinal)));
+        let mut imports = imports
+            .into_iter()
+            .map(|row| stored_import(row.import, row.category, row.source, row.as_of))
+            .collect::<Result<Vec<_>, _>>()?;
+        imports.sort_by_key(|import| std::cmp::Reverse((import.as_of, import.number)));
+        let mut found = Found {
+            imports,
+            ..Found::default()
+        };
         let mut keys = HashMap::new();
-        for row in rows? {
+        for row in rows {
             // Without its import nobody can say which category is missing something.
             let category: CategoryId = row
                 .category
@@ -234,6 +266,24 @@ impl Store {
     }
 }
 
+/// An import of its columns.
+fn stored_import(
+    number: i64,
+    category: Option<String>,
+    source: Option<String>,
+    as_of: Option<String>,
+) -> Result<StoredImport, StoreError> {
+    let read = || {
+        Some(StoredImport {
+            number: number.unsigned_abs(),
+            category: category?.parse().ok()?,
+            source: source?,
+            as_of: as_of?.parse().ok()?,
+        })
+    };
+    read().ok_or(StoreError::Corrupt("an import"))
+}
+
 /// The record of a row that stands where, and under what, it was sealed.
 fn opened(
     row: &FoundRow,
@@ -243,14 +293,14 @@ fn opened(
     number: &IdentityNumber,
 ) -> Option<StoredRecord> {
     let (source, as_of) = (row.source.as_deref()?, row.as_of.as_deref()?);
-    let place = place(subject, row.import, row.ordinal, [category.as_str(), as_of, source]);
+    let place = place(subject, row.import, row.ordinal?, [category.as_str(), as_of, source]);
     let about = StoredImport {
         number: row.import.unsigned_abs(),
         category: category.clone(),
         source: source.to_owned(),
         as_of: as_of.parse().ok()?,
     };
-    judged(&key.open(&place, &row.sealed).ok()?, number, &about)
+    judged(&key.open(&place, row.sealed.as_ref()?).ok()?, number, &about)
 }
 
 fn judged(plain: &[u8], number: &IdentityNumber, about: &StoredImport) -> Option<StoredRecord> {

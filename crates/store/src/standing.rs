@@ -1,6 +1,4 @@
-//! What an administrator sees of the store at a glance, and the brake on appends while the clock cannot be trusted.
-
-use std::sync::atomic::Ordering;
+//! What an administrator sees of the store at a glance.
 
 use sanku_federation_protocol::entry::Entry;
 use sanku_values::Time;
@@ -59,15 +57,5 @@ impl Store {
         }
         .await;
         !self.database.is_full(tried.is_ok())
-    }
-
-    /// While it is held the log takes nothing: every append ends with [`StoreError::Clock`].
-    pub fn hold(&self, held: bool) {
-        self.held.store(held, Ordering::SeqCst);
-    }
-
-    /// Whether the log takes nothing for now.
-    pub fn is_held(&self) -> bool {
-        self.held.load(Ordering::SeqCst)
     }
 }

@@ -63,6 +63,7 @@ fn act(what: &str) -> Draft {
         action: "look".parse().unwrap(),
         object: Hash::of(what.as_bytes()),
         to: None,
+        public: None,
     };
     Draft {
         id: StatementId::generate(now()),
@@ -106,6 +107,7 @@ async fn suite(url: &str) {
     g03_what_is_acknowledged_stands_in_the_database(url).await;
     effects_without_a_statement_are_refused(url).await;
     a_withdrawal_is_remembered_until_the_mandate_ends(url).await;
+    g04_nothing_is_said_under_a_mandate_that_anybody_withdrew(url).await;
     a_row_under_another_number_is_not_served(url).await;
     the_tables_refuse_update_and_delete(url).await;
     what_is_due_is_claimed_once(url).await;
@@ -288,7 +290,8 @@ async fn its_standing_is_counted_and_a_held_log_takes_nothing(url: &str) {
         (before.entries + 1, before.imports + 1, before.records + 2)
     );
 
-    store.hold(true);
+    let (apart, day) = (Duration::from_secs(15 * 60), Duration::from_secs(24 * 3600));
+    store.keep_within(apart, Some(now().plus(day)));
     let refused = store.append("acts".to_owned(), vec![act("held")], Vec::new()).await;
     assert!(matches!(refused, Err(StoreError::Clock)), "{refused:?}");
     assert!(matches!(
@@ -296,7 +299,7 @@ async fn its_standing_is_counted_and_a_held_log_takes_nothing(url: &str) {
         Err(StoreError::Clock)
     ));
     assert_eq!(store.standing().await.unwrap(), after, "what is held writes nothing");
-    store.hold(false);
+    store.keep_within(apart, Some(now().plus(apart / 2)));
     store
         .append("acts".to_owned(), vec![act("held")], Vec::new())
         .await
@@ -499,6 +502,43 @@ async fn a_withdrawal_is_remembered_until_the_mandate_ends(url: &str) {
             .await
             .unwrap()
     );
+}
+
+async fn g04_nothing_is_said_under_a_mandate_that_anybody_withdrew(url: &str) {
+    let (one, other) = (open(url).await, open(url).await);
+    let asker = "421003".parse().unwrap();
+    let [theirs, ours, good] = [(); 3].map(|()| StatementId::generate(now()));
+    let until = now().plus(HOUR);
+    let says = |store: &Store, mandate| {
+        let effects = vec![Effect::Under { asker, mandate }];
+        let (store, draft) = (store.clone(), act("answer"));
+        async move { store.append("acts".to_owned(), vec![draft], effects).await }
+    };
+    let withdraws = |store: &Store, mandate| {
+        let effects = vec![Effect::Withdrawn { asker, mandate, until }];
+        let (store, draft) = (store.clone(), act("withdrawn"));
+        async move { store.append("acts".to_owned(), vec![draft], effects).await }
+    };
+    let is_withdrawn = |said: &Result<_, _>| matches!(said, Err(StoreError::Withdrawn));
+    // This process wrote last and would not look again: another one took the withdrawal, as its last word.
+    says(&one, theirs).await.unwrap();
+    withdraws(&other, theirs).await.unwrap();
+    let before = other.checkpoint().await.unwrap().0.size;
+    assert!(is_withdrawn(&says(&one, theirs).await));
+    // It knows the log now, and of this withdrawal nothing but what the database holds.
+    says(&one, good).await.unwrap();
+    let (bad, fine) = tokio::join!(says(&one, theirs), says(&one, good));
+    assert!(is_withdrawn(&bad) && fine.is_ok());
+    // In one group: whoever comes after the withdrawal is refused, whoever came before it is not.
+    let calls = tokio::join!(
+        says(&one, ours),
+        withdraws(&one, ours),
+        says(&one, ours),
+        says(&one, good)
+    );
+    assert!(calls.0.is_ok() && calls.1.is_ok() && calls.3.is_ok());
+    assert!(is_withdrawn(&calls.2));
+    assert_eq!(one.checkpoint().await.unwrap().0.size, before + 5);
 }
 
 async fn a_row_under_another_number_is_not_served(url: &str) {

@@ -324,6 +324,7 @@ impl Federation {
                 action: action.parse().unwrap(),
                 object: self.node(number).store().pseudonym(action, &digest.to_string()),
                 to: None,
+                public: None,
             }),
             body: body.line().unwrap(),
         }

@@ -2,11 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use sanku_exchange::ExchangeError;
+use sanku_exchange::authorise::Policy;
 use sanku_exchange::clock::Clocks;
 use sanku_federation_protocol::names::Outcome;
-use sanku_store::StoreError;
-use sanku_testkit::{Fault, Federation, code, outcome};
+use sanku_store::{Pace, StoreError};
+use sanku_testkit::time::{Stillness, TrueTime};
+use sanku_testkit::{Fault, Federation, code, morning, outcome};
+use sanku_values::Clock;
 
 const MINUTE: i64 = 60_000;
 const TREE: [u32; 4] = [420_000, 421_000, 421_002, 421_003];
@@ -52,6 +58,27 @@ async fn f11_five_minutes_apart_it_works_and_a_day_apart_it_appends_nothing() {
     federation.ask(421_002, federation.case()).await;
     // Times in the log never decrease, whatever the clock did: the log verifies.
     federation.log_size(421_002).await;
+}
+
+#[tokio::test]
+async fn f11_not_even_the_first_statement_after_a_jump_bears_the_wrong_time() {
+    let federation = Federation::of(&TREE).await;
+    let (district, watch) = (federation.node(421_002), &federation.watches[&code(421_002)]);
+    district.compare_clocks().await;
+    for day in [24 * 60 * MINUTE, -24 * 60 * MINUTE] {
+        // Nobody compared since: a statement a day ahead would hold all later ones to that day.
+        watch.put(day);
+        let before = federation.log_size(421_002).await;
+        let refused = federation.try_ask(421_002, federation.case()).await;
+        assert!(
+            matches!(refused, Err(ExchangeError::Store(StoreError::Clock))),
+            "{refused:?}"
+        );
+        watch.put(0);
+        assert_eq!(federation.log_size(421_002).await, before);
+        let asked = federation.ask(421_002, federation.case()).await;
+        assert_eq!(outcome(&asked, 421_000), Outcome::Answered);
+    }
 }
 
 #[tokio::test]
@@ -118,4 +145,56 @@ async fn notes_that_a_cut_kept_away_come_with_the_next_comparison_even_to_whoeve
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     panic!("the city never fetched them");
+}
+
+#[tokio::test]
+async fn f11_a_clock_that_lags_seals_to_a_key_that_is_younger_than_the_lag() {
+    let mut federation = Federation::of(&TREE).await;
+    let now = federation.clock.now();
+    // A minute ago the asker got the one key it has.
+    let rows = &mut federation.notary.registry.nodes;
+    let asker = rows.iter_mut().find(|row| row.code == code(421_002)).unwrap();
+    asker.sealing_keys[0].from = now.minus(Duration::from_secs(60));
+    let note = federation.notary.registry_note(now);
+    for number in TREE {
+        let node = federation.node(number);
+        node.take_notes(vec![note.clone()], None).await.unwrap();
+    }
+    for lead in [-5 * MINUTE, 5 * MINUTE] {
+        federation.watches[&code(421_003)].put(lead);
+        federation.node(421_003).compare_clocks().await;
+        let asked = federation.ask(421_002, federation.case()).await;
+        assert_eq!(outcome(&asked, 421_003), Outcome::Answered, "{lead}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f11_a_wrong_clock_that_keeps_its_node_from_everybody_goes_on_holding_the_log() {
+    let still: Arc<dyn Pace> = Arc::new(Stillness::default());
+    let federation = Federation::under(
+        &TREE,
+        |_| Policy::default(),
+        |_| "sqlite::memory:".to_owned(),
+        TrueTime::flowing(morning()),
+        Box::new(move |_, _| Some(Arc::clone(&still))),
+    )
+    .await;
+    let (district, watch) = (federation.node(421_002), &federation.watches[&code(421_002)]);
+    assert!(matches!(district.compare_clocks().await, Clocks::Together(_)));
+    // A day back no certificate is valid yet: no neighbour can be called.
+    watch.put(-24 * 60 * MINUTE);
+    federation.wires.spoil(421_002, 421_000, Fault::Down);
+    for _ in 0..10 {
+        assert!(matches!(district.compare_clocks().await, Clocks::TooFar(_)));
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
+    let refused = federation.try_ask(421_002, federation.case()).await;
+    assert!(
+        matches!(refused, Err(ExchangeError::Store(StoreError::Clock))),
+        "{refused:?}"
+    );
+    // The right time heals it at once, even before anybody is reached; after that old words count no more.
+    watch.put(0);
+    federation.ask(421_002, federation.case()).await;
+    assert_eq!(district.compare_clocks().await, Clocks::Alone);
 }

@@ -1,48 +1,48 @@
 //! Calling neighbours: one HTTP/2 client for each address, which knows whom it means to call. Addresses come from the registry alone.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::trust::Trust;
 use sanku_values::{Clock, DivisionCode};
 
 use crate::TransportError;
 use crate::endpoints::Record;
+use crate::life::{Called, Clients, Waiting};
 use crate::tls::{Material, Strict, client_config};
 
 /// Largest problem document that is read.
 const LARGEST_PROBLEM: usize = 64 << 10;
 
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long what was sent may stay unacknowledged before the connection is given up.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 
 /// Clients of all neighbours.
 pub struct PeerClients {
     material: ArcSwap<Material>,
     trust: Arc<ArcSwap<Trust>>,
     clock: Arc<dyn Clock>,
-    clients: Mutex<HashMap<(DivisionCode, String), Called>>,
+    clients: Clients,
     records: Mutex<HashMap<DivisionCode, Record>>,
 }
 
-#[derive(Clone)]
-struct Called {
-    endpoint: String,
-    client: reqwest::Client,
-    strict: Arc<Strict>,
-}
+/// Bytes as they come.
+type Body = Pin<Box<dyn Stream<Item = Result<Bytes, TransportError>> + Send>>;
 
 /// A neighbour's response: its headers and bytes as they come.
 pub struct Response {
     /// The digest over its notes.
     pub notes: Option<String>,
     /// Its body.
-    pub body: std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, TransportError>> + Send>>,
+    pub body: Body,
 }
 
 impl std::fmt::Debug for PeerClients {
@@ -58,7 +58,7 @@ impl PeerClients {
             material: ArcSwap::from_pointee(material),
             trust,
             clock,
-            clients: Mutex::default(),
+            clients: Clients::default(),
             records: Mutex::default(),
         }
     }
@@ -71,19 +71,16 @@ impl PeerClients {
             return tracing::error!(%error, "the new certificate is bad; calls go on with the old one");
         }
         self.material.store(Arc::new(material));
-        self.clients().clear();
+        self.clients.held().clear();
     }
 
     /// After notes changed: clients of whoever is trusted no more are dropped, and with them their connections.
     pub fn trust_changed(&self) {
         let trust = self.trust.load();
-        self.clients()
+        self.clients
+            .held()
             .retain(|(code, _), called| trust.judge_member(*code).is_ok() && called.strict.still_holds());
         self.records().retain(|code, _| trust.judge_member(*code).is_ok());
-    }
-
-    fn clients(&self) -> MutexGuard<'_, HashMap<(DivisionCode, String), Called>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn records(&self) -> MutexGuard<'_, HashMap<DivisionCode, Record>> {
@@ -107,14 +104,15 @@ impl PeerClients {
             return Err(TransportError::NoEndpoint);
         }
         // A client of an address that the registry names no more is not kept.
-        self.clients()
+        self.clients
+            .held()
             .retain(|(code, endpoint), _| *code != of || endpoints.contains(endpoint));
         Ok(endpoints)
     }
 
     fn client(&self, to: DivisionCode, endpoint: &str) -> Result<Called, TransportError> {
         let key = (to, endpoint.to_owned());
-        let mut clients = self.clients();
+        let mut clients = self.clients.held();
         if let Some(called) = clients.get(&key)
             && called.strict.still_holds()
         {
@@ -128,6 +126,7 @@ impl PeerClients {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
             .tcp_nodelay(true)
+            .tcp_user_timeout(UNACKNOWLEDGED)
             .http2_prior_knowledge()
             .http2_keep_alive_interval(Duration::from_secs(5))
             .http2_keep_alive_timeout(Duration::from_secs(5))
@@ -135,11 +134,7 @@ impl PeerClients {
             .pool_idle_timeout(Duration::from_secs(60))
             .http2_adaptive_window(true)
             .build()?;
-        let called = Called {
-            endpoint: key.1.clone(),
-            client,
-            strict,
-        };
+        let called = Called::new(key.1.clone(), client, strict);
         clients.insert(key, called.clone());
         drop(clients);
         Ok(called)
@@ -154,7 +149,7 @@ impl PeerClients {
         headers: &[(&'static str, String)],
         body: Bytes,
     ) -> Result<Response, TransportError> {
-        let response = self.answered(to, method, path, headers, body).await?;
+        let (response, mut waiting) = self.answered(to, method, path, headers, body).await?;
         let notes = response
             .headers()
             .get("sanku-notes")
@@ -163,12 +158,13 @@ impl PeerClients {
         if !response.status().is_success() {
             let status = response.status().as_u16();
             let bytes = beginning(response, LARGEST_PROBLEM).await;
+            waiting.over();
             let problem = serde_json::from_slice(&bytes).unwrap_or_else(|_| of_status(status));
             return Err(TransportError::Refused(Box::new(problem)));
         }
         Ok(Response {
             notes,
-            body: Box::pin(self.while_trusted(to, response.bytes_stream().map_err(TransportError::from))),
+            body: self.while_trusted(to, response, waiting),
         })
     }
 
@@ -181,11 +177,13 @@ impl PeerClients {
         body: String,
     ) -> Result<(u16, Vec<u8>), TransportError> {
         let headers = [("content-type", "text/plain; charset=utf-8".to_owned())];
-        let response = self
+        let (response, mut waiting) = self
             .answered(to, http::Method::POST, path, &headers, body.into())
             .await?;
         let status = response.status().as_u16();
-        Ok((status, beginning(response, LARGEST_PROBLEM).await))
+        let text = beginning(response, LARGEST_PROBLEM).await;
+        waiting.over();
+        Ok((status, text))
     }
 
     /// The response's head, or why there is none.
@@ -196,7 +194,7 @@ impl PeerClients {
         path: &str,
         headers: &[(&'static str, String)],
         body: Bytes,
-    ) -> Result<reqwest::Response, TransportError> {
+    ) -> Result<(reqwest::Response, Waiting), TransportError> {
         let endpoints = self.endpoints(to)?;
         let (order, hedge_after) = self.records().entry(to).or_default().call(endpoints.len());
         let call = |address: usize| {
@@ -267,7 +265,7 @@ impl PeerClients {
         path: &str,
         headers: &[(&'static str, String)],
         body: Bytes,
-    ) -> Result<reqwest::Response, TransportError> {
+    ) -> Result<(reqwest::Response, Waiting), TransportError> {
         let called = self.client(to, endpoint)?;
         let mut request = called
             .client
@@ -276,11 +274,16 @@ impl PeerClients {
         for (name, value) in headers {
             request = request.header(*name, value);
         }
+        let mut waiting = Waiting::begin(&self.clients, to, &called);
         match request.send().await {
-            Ok(response) => Ok(response),
+            Ok(response) => {
+                waiting.heard();
+                Ok((response, waiting))
+            }
             Err(error) => {
                 // Whatever was wrong with the connection, the next request makes a new one.
-                self.forget(to, &called);
+                waiting.over();
+                self.clients.forget(to, &called);
                 Err(match called.strict.refused() {
                     Some(refused) => {
                         let problem = Problem::new(refused.problem(), refused.to_string());
@@ -292,39 +295,43 @@ impl PeerClients {
         }
     }
 
-    /// Drops a neighbour's client, unless another took its place meanwhile.
-    fn forget(&self, to: DivisionCode, called: &Called) {
-        let key = (to, called.endpoint.clone());
-        let mut clients = self.clients();
-        if clients
-            .get(&key)
-            .is_some_and(|held| Arc::ptr_eq(&held.strict, &called.strict))
-        {
-            clients.remove(&key);
-        }
+    /// Whether anybody ever answered at a node's address over a client that is in use: without, there is no connection.
+    pub fn is_reached(&self, node: DivisionCode) -> bool {
+        self.clients
+            .held()
+            .iter()
+            .any(|((code, _), called)| *code == node && called.strict.has_met())
     }
 
     /// A body that ends with an error as soon as notes say that its sender is trusted no more.
-    fn while_trusted(
-        &self,
-        to: DivisionCode,
-        body: impl Stream<Item = Result<Bytes, TransportError>> + Send + 'static,
-    ) -> impl Stream<Item = Result<Bytes, TransportError>> + Send + 'static {
+    fn while_trusted(&self, to: DivisionCode, response: reqwest::Response, waiting: Waiting) -> Body {
         let trust = Arc::clone(&self.trust);
-        let mut judged = trust.load_full();
-        body.and_then(move |bytes| {
-            let now = trust.load_full();
-            let verdict = if Arc::ptr_eq(&now, &judged) {
-                Ok(())
-            } else {
-                judged = now;
-                judged.judge_member(to)
-            };
-            std::future::ready(verdict.map(|()| bytes).map_err(|kind| {
-                let problem = Problem::new(kind, to.to_string());
-                TransportError::Refused(Box::new(problem))
-            }))
-        })
+        let state = (Box::pin(response.bytes_stream()), waiting, trust.load_full());
+        Box::pin(stream::unfold(state, move |(mut body, mut waiting, mut judged)| {
+            let trust = Arc::clone(&trust);
+            async move {
+                let Some(came) = body.next().await else {
+                    waiting.over();
+                    return None;
+                };
+                waiting.heard();
+                let now = trust.load_full();
+                let verdict = if Arc::ptr_eq(&now, &judged) {
+                    Ok(())
+                } else {
+                    judged = now;
+                    judged.judge_member(to)
+                };
+                let came = match verdict {
+                    Ok(()) => came.map_err(TransportError::from),
+                    Err(kind) => {
+                        let problem = Problem::new(kind, to.to_string());
+                        Err(TransportError::Refused(Box::new(problem)))
+                    }
+                };
+                Some((came, (body, waiting, judged)))
+            }
+        }))
     }
 }
 

@@ -17,9 +17,11 @@
 //! | a request's body | 1 KiB a second after 5 s; no compression |
 //! | connections of one address in their handshake | 64 |
 //! | a silent connection, found by pings | 40 s at the server, 10 s at a client |
+//! | a client's connection on which a call was given up in silence | the next call makes a new one |
 
 mod client;
 mod endpoints;
+mod life;
 mod pace;
 mod server;
 mod tls;

@@ -1,6 +1,7 @@
 //! Nodes that speak over real TLS on the loopback, with clocks and notes that a test holds.
 
 mod addresses;
+mod life;
 mod limits;
 mod peers;
 

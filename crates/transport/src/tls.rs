@@ -67,6 +67,11 @@ impl Strict {
         }
     }
 
+    /// Whether anybody answered a handshake, whoever it was.
+    pub(crate) fn has_met(&self) -> bool {
+        self.seen().is_some()
+    }
+
     /// Why the last handshake was refused by us.
     pub(crate) fn refused(&self) -> Option<Refused> {
         self.seen().as_ref().and_then(|seen| seen.as_ref().err().cloned())

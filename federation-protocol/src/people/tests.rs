@@ -76,6 +76,7 @@ fn every_order() -> Vec<Order> {
         Action::RotateAuthority {
             code: code(CITY),
             step: RotationStep::Prepare,
+            request: Some(request),
         },
         Action::RenewLog {
             code: node,

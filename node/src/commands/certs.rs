@@ -1,4 +1,8 @@
-//! `sanku certs`: what is judged about certificates without a running node.
+//! `sanku certs`: what is judged and signed without a running node: chains, people's keys, the root, orders.
+
+mod orders;
+mod passphrase;
+mod people;
 
 use std::io::{BufRead, Read};
 
@@ -13,9 +17,20 @@ const LARGEST: u64 = 64 << 20;
 /// Runs a command. `check` ends with 0 if the chain is accepted, 1 if it is refused, 2 if there was nothing to judge; with
 /// `--lines` the exit code says only whether every line could be judged.
 pub(crate) fn run(command: &CertsCommand) -> anyhow::Result<u8> {
-    let CertsCommand::Check { lines, .. } = command;
-    let input = std::io::stdin().lock();
-    if *lines { each(input) } else { whole(input) }
+    match command {
+        CertsCommand::Check { lines: true, .. } => each(std::io::stdin().lock()),
+        CertsCommand::Check { lines: false, .. } => whole(std::io::stdin().lock()),
+        CertsCommand::Person(command) => people::person_command(command),
+        CertsCommand::Root(command) => people::root_command(command),
+        CertsCommand::Order(args) => orders::order(args),
+        CertsCommand::Approve { order, signer, people } => orders::approve(order, signer, people.as_deref()),
+        CertsCommand::Show {
+            order,
+            notes,
+            root,
+            json,
+        } => orders::show(order, notes, root, *json),
+    }
 }
 
 fn whole(input: impl Read) -> anyhow::Result<u8> {

@@ -104,6 +104,7 @@ pub(crate) async fn export(node: Node, id: StatementId, out: &Path) -> anyhow::R
         action: "export".parse()?,
         object: node.store.pseudonym("query", &id.to_string()),
         to: None,
+        public: None,
     };
     let draft = Draft {
         id: StatementId::generate(node.clock.now()),

@@ -165,6 +165,7 @@ pub(crate) async fn import_file(
         action: "import".parse()?,
         object: node.store.pseudonym("import", &reading.sha256),
         to: None,
+        public: None,
     };
     let draft = Draft {
         id: StatementId::generate(now),

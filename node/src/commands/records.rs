@@ -121,6 +121,7 @@ async fn show(config: Option<&Path>, identity: &str, purpose: &str, as_json: boo
         action: "look".parse()?,
         object: node.store.pseudonym("subject", number.as_str()),
         to: None,
+        public: None,
     };
     let draft = Draft {
         id: StatementId::generate(node.clock.now()),

@@ -1,0 +1,446 @@
+//! What a group of calls becomes: entries under their places, sealed bodies, the rows that record their effects, and the
+//! checkpoint over all. Reads nothing and writes nothing: what the database knows is handed in.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use sanku_federation_protocol::names::{Origin, StatementId};
+use sanku_federation_protocol::statement::{Statement, UnverifiedRun, VerifiedRun};
+use sanku_tlog::{Checkpoint, Hash, SignedNote};
+use sanku_values::{DivisionCode, Time};
+
+use crate::StoreError;
+use crate::log::{OwnKey, frontier_nodes, place};
+use crate::recent::Held;
+use crate::records::ImportRows;
+use crate::script::{Script, Value};
+use crate::sealing::DataKey;
+use crate::sequencer::{Committed, Edge, Effect, Job, Sequencer};
+
+/// What was read of the database under the head's lock.
+#[derive(Default)]
+pub(crate) struct Read {
+    /// By the names of keys.
+    pub(crate) held: HashMap<String, Held>,
+    /// Numbers of imports that are in, by digest.
+    pub(crate) imports: HashMap<Hash, i64>,
+    /// The number of the next import.
+    pub(crate) next: i64,
+    /// Mandates that are withdrawn, and until when that counts.
+    pub(crate) withdrawn: Withdrawn,
+}
+
+/// By asker and mandate.
+type Withdrawn = HashMap<(DivisionCode, StatementId), Time>;
+
+/// An import whose rows follow.
+pub(crate) struct Incoming<'a> {
+    pub(crate) rows: &'a ImportRows,
+    pub(crate) number: i64,
+    pub(crate) key: DataKey,
+}
+
+/// What a group that is durable leaves: the log's edge, and what each call is told.
+pub(crate) type Written = (Edge, Vec<Result<Committed, StoreError>>);
+
+/// Where a call's statements stand, and what they are.
+type Place = (u64, Vec<Statement>);
+
+/// A group, ready to be written.
+pub(crate) struct Composed<'a> {
+    pub(crate) script: Script,
+    pub(crate) imports: Vec<Incoming<'a>>,
+    edge: Edge,
+    checkpoint: Checkpoint,
+    signed: Arc<SignedNote>,
+    /// Hashes of perfect subtrees that the fresh proofs may need.
+    made: HashMap<(u8, u64), Hash>,
+    results: Vec<Result<Place, StoreError>>,
+    learned: HashMap<String, Held>,
+}
+
+/// The rows of a group, by table.
+#[derive(Default)]
+struct Rows {
+    log: Vec<[Value; 5]>,
+    roots: Vec<[Value; 4]>,
+    keys: Vec<[Value; 2]>,
+    questions: Vec<[Value; 4]>,
+    said: Vec<[Value; 5]>,
+    received: Vec<[Value; 8]>,
+    /// Others' checkpoints that are held: log, size, root, whether a run that is kept stands under it; each once.
+    checkpoints: BTreeMap<(String, i64, Hash, i64), String>,
+    imports: Vec<[Value; 7]>,
+    /// Mandates that must not be withdrawn.
+    mandates: BTreeSet<(i64, String)>,
+    /// Statements of other forms, in their order.
+    others: Vec<(&'static str, Vec<Value>)>,
+}
+
+/// What the head becomes, and what it must have been.
+struct Moved {
+    /// Size and time; number, size, time and checkpoint before.
+    values: Vec<Value>,
+    checkpoint: String,
+}
+
+impl Rows {
+    fn holds(&mut self, run: &VerifiedRun, kept: i64) {
+        let key = (run.origin.to_string(), run.size.cast_signed(), run.root, kept);
+        self.checkpoints.insert(key, run.checkpoint.to_string());
+    }
+
+    /// The head moves first: it is the lock, and refuses whoever does not know the newest checkpoint, or that a mandate was
+    /// withdrawn.
+    fn script(self, head: Moved, now: Time) -> Script {
+        let mut script = Script::default();
+        let mut sql = "UPDATE head SET size = ?, time = ?, checkpoint = CASE WHEN number = ? AND size = ? AND time = ? AND checkpoint = ?".to_owned();
+        let mut values = head.values;
+        if !self.mandates.is_empty() {
+            let one = vec!["asker = ? AND mandate = ?"; self.mandates.len()].join(" OR ");
+            sql += &format!(" AND NOT EXISTS (SELECT 1 FROM withdrawals WHERE until >= ? AND ({one}))");
+            values.push(now.millis().into());
+            for (asker, mandate) in self.mandates {
+                values.extend([asker.into(), mandate.into()]);
+            }
+        }
+        values.push(head.checkpoint.into());
+        script.push(&(sql + " THEN ? END"), values);
+        script.insert("log (number, idx, entry, body, key)", self.log, "");
+        script.insert("roots (number, level, idx, hash)", self.roots, "");
+        script.insert("keys (name, wrapped)", self.keys, "");
+        script.insert("questions (origin, id, leaf, expires)", self.questions, "");
+        script.insert("said (origin, id, number, first, count)", self.said, "");
+        script.insert(
+            "received (origin, id, log, first, count, wire, size, root)",
+            self.received,
+            "ON CONFLICT DO NOTHING",
+        );
+        let checkpoints = self.checkpoints.into_iter().map(|((log, size, root, kept), note)| {
+            let root = root.bytes().to_vec();
+            [
+                log.into(),
+                size.into(),
+                root.into(),
+                kept.into(),
+                note.into(),
+                now.millis().into(),
+            ]
+        });
+        script.insert(
+            "checkpoints (log, size, root, kept, note, since)",
+            checkpoints.collect(),
+            "ON CONFLICT DO NOTHING",
+        );
+        script.insert(
+            "imports (number, category, source, as_of, digest, accepted, file)",
+            self.imports,
+            "",
+        );
+        for (sql, values) in self.others {
+            script.push(sql, values);
+        }
+        script
+    }
+}
+
+impl Sequencer {
+    /// Composes a group that extends the log's edge.
+    pub(crate) fn compose<'a>(
+        &self,
+        mut edge: Edge,
+        group: &'a [Job],
+        read: &Read,
+    ) -> Result<Composed<'a>, StoreError> {
+        let number = i64::from(self.origin.number);
+        let before = std::mem::take(&mut edge.signed);
+        let (size_before, time_before) = (edge.frontier.size().cast_signed(), edge.time.millis());
+        let now = self.clock.now()?.max(edge.time);
+        let mut rows = Rows::default();
+        let mut learned: HashMap<String, Held> = HashMap::new();
+        let mut imported = read.imports.clone();
+        let mut withdrawn = read.withdrawn.clone();
+        let mut imports = Vec::new();
+        let mut made = HashMap::new();
+        let mut results = Vec::new();
+        for Job {
+            drafts,
+            key_name,
+            effects,
+            ..
+        } in group
+        {
+            let known = learned.get(key_name).or_else(|| read.held.get(key_name));
+            let mut held = known.or_else(|| self.recent.of(key_name)).cloned().unwrap_or_default();
+            if let Some(why) = refused(effects, held.leaf, &imported, &withdrawn, now) {
+                results.push(Err(why));
+                continue;
+            }
+            let key = match &held.key {
+                Some(key) => key.clone(),
+                None => {
+                    let (key, wrapped) = self.keys.fresh(key_name)?;
+                    rows.keys.push([key_name.as_str().into(), wrapped.into()]);
+                    held.key.insert(key).clone()
+                }
+            };
+            let first = edge.frontier.size();
+            for ((level, index), hash) in frontier_nodes(first).into_iter().zip(edge.frontier.peaks()) {
+                made.insert((level, index), *hash);
+            }
+            let mut statements = Vec::new();
+            for draft in drafts {
+                let index = edge.frontier.size();
+                let statement =
+                    Statement::said(draft, &self.origin, now).map_err(|error| StoreError::Draft(error.to_string()))?;
+                edge.frontier.push(statement.leaf, |level, index, hash| {
+                    made.insert((level, index), hash);
+                    if level > 0 && level % 8 == 0 {
+                        let (level, index) = (i64::from(level / 8), index.cast_signed());
+                        let hash = hash.bytes().to_vec();
+                        rows.roots
+                            .push([number.into(), level.into(), index.into(), hash.into()]);
+                    }
+                });
+                let sealed = key.seal(place(number, index, statement.leaf).as_bytes(), &draft.body)?;
+                rows.log.push([
+                    number.into(),
+                    index.cast_signed().into(),
+                    statement.line.to_vec().into(),
+                    sealed.into(),
+                    key_name.as_str().into(),
+                ]);
+                statements.push(statement);
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Said {
+                        origin,
+                        id,
+                        leaf,
+                        expires,
+                    } => {
+                        let leaf = leaf.or_else(|| statements.first().map(|statement| statement.leaf));
+                        let leaf = leaf.ok_or_else(|| StoreError::Draft("a question without statements".to_owned()))?;
+                        let [origin, id] = names(origin, *id);
+                        if held.leaf.replace(leaf).is_none() {
+                            let leaf = leaf.bytes().to_vec();
+                            let expires = expires.millis();
+                            rows.questions
+                                .push([origin.clone(), id.clone(), leaf.into(), expires.into()]);
+                        }
+                        if !drafts.is_empty() {
+                            let count = i64::try_from(drafts.len()).unwrap_or(0);
+                            rows.said
+                                .push([origin, id, number.into(), first.cast_signed().into(), count.into()]);
+                        }
+                    }
+                    Effect::Received { origin, id, run } => {
+                        let wire = sanku_federation_protocol::stream::write_run(run);
+                        // A run that was cut short once may come whole later: both have a place.
+                        let count = i64::try_from(run.statements.len()).unwrap_or(i64::MAX);
+                        let place = format!("received {origin} {id} {} {} {count}", run.origin, run.first);
+                        let sealed = key.seal(place.as_bytes(), wire.as_bytes())?;
+                        let [origin, id] = names(origin, *id);
+                        let log = run.origin.to_string().into();
+                        let first = run.first.cast_signed().into();
+                        let (size, root) = (run.size.cast_signed().into(), run.root.bytes().to_vec().into());
+                        rows.received
+                            .push([origin, id, log, first, count.into(), sealed.into(), size, root]);
+                        rows.holds(run, 1);
+                    }
+                    Effect::Holds(run) => rows.holds(run, 0),
+                    Effect::Under { asker, mandate } => {
+                        rows.mandates.insert((i64::from(asker.number()), mandate.to_string()));
+                    }
+                    Effect::Import(import) => {
+                        let number = read.next + i64::try_from(imports.len()).unwrap_or(0);
+                        let name = format!("import {number}");
+                        let (key, wrapped) = self.keys.fresh(&name)?;
+                        let file = key.seal(format!("imports {number}").as_bytes(), import.file.as_bytes())?;
+                        rows.keys.push([name.into(), wrapped.into()]);
+                        rows.imports.push([
+                            number.into(),
+                            import.category.as_str().into(),
+                            import.source.as_str().into(),
+                            import.as_of.to_string().into(),
+                            import.digest.bytes().to_vec().into(),
+                            i64::try_from(import.rows.len()).unwrap_or(0).into(),
+                            file.into(),
+                        ]);
+                        imported.insert(import.digest, number);
+                        imports.push(Incoming {
+                            rows: import,
+                            number,
+                            key,
+                        });
+                    }
+                    other => {
+                        if let Effect::Withdrawn { asker, mandate, until } = other {
+                            let stands = withdrawn.entry((*asker, *mandate)).or_insert(*until);
+                            *stands = (*stands).max(*until);
+                        }
+                        self.of_the_queue(other, now, &mut rows.others);
+                    }
+                }
+            }
+            learned.insert(key_name.clone(), held);
+            results.push(Ok((first, statements)));
+        }
+        edge.time = now;
+        let checkpoint = Checkpoint {
+            origin: self.origin.to_string(),
+            size: edge.frontier.size(),
+            root: edge.frontier.root(),
+        };
+        let signed = checkpoint
+            .sign(&self.signing)
+            .map_err(|_| StoreError::Keys("the log's key does not sign"))?;
+        let text = signed.to_string();
+        let size = checkpoint.size.cast_signed();
+        let head = Moved {
+            values: vec![
+                size.into(),
+                now.millis().into(),
+                number.into(),
+                size_before.into(),
+                time_before.into(),
+                before.into(),
+            ],
+            checkpoint: text.clone(),
+        };
+        edge.signed = text;
+        Ok(Composed {
+            script: rows.script(head, now),
+            imports,
+            edge,
+            checkpoint,
+            signed: Arc::new(signed),
+            made,
+            results,
+            learned,
+        })
+    }
+
+    /// Withdrawals, and what is asked again.
+    fn of_the_queue(&self, effect: &Effect, now: Time, others: &mut Vec<(&'static str, Vec<Value>)>) {
+        let own = || self.origin.to_string().into();
+        match effect {
+            Effect::Withdrawn { asker, mandate, until } => {
+                let values = vec![
+                    i64::from(asker.number()).into(),
+                    mandate.to_string().into(),
+                    until.millis().into(),
+                ];
+                others.push(("INSERT INTO withdrawals (asker, mandate, until) VALUES (?, ?, ?) ON CONFLICT (asker, mandate) DO UPDATE SET until = excluded.until WHERE excluded.until > withdrawals.until", values));
+                if *asker == self.origin.node {
+                    let values = vec![mandate.to_string().into()];
+                    others.push((
+                        "UPDATE asked SET due = NULL WHERE mandate = ? AND kind = 'query'",
+                        values,
+                    ));
+                }
+            }
+            Effect::Asked {
+                id,
+                kind,
+                mandate,
+                expires,
+                leased,
+            } => {
+                let values = vec![
+                    own(),
+                    id.to_string().into(),
+                    kind.as_str().into(),
+                    mandate.to_string().into(),
+                    expires.millis().into(),
+                    now.millis().into(),
+                    Value::from(&*self.process),
+                    leased.millis().into(),
+                ];
+                others.push(("INSERT INTO asked (origin, id, kind, mandate, expires, attempt, due, holder, leased) VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?)", values));
+            }
+            Effect::AskAgain { id, due } => {
+                let values = vec![Value::Maybe(due.map(Time::millis)), own(), id.to_string().into()];
+                others.push((
+                    "UPDATE asked SET due = ?, leased = 0 WHERE origin = ? AND id = ?",
+                    values,
+                ));
+            }
+            Effect::Said { .. }
+            | Effect::Received { .. }
+            | Effect::Holds(_)
+            | Effect::Under { .. }
+            | Effect::Import(_) => {}
+        }
+    }
+
+    /// A group is durable: its runs under their proofs, and what is known from now on.
+    pub(crate) fn committed(&mut self, composed: Composed<'_>) -> Result<Written, StoreError> {
+        let Composed {
+            edge,
+            checkpoint,
+            signed,
+            made,
+            results,
+            learned,
+            ..
+        } = composed;
+        self.ground.holds(&[], &checkpoint, edge.signed.clone());
+        for (name, held) in learned {
+            self.recent.remember(name, held);
+        }
+        let own = OwnKey {
+            key: self.signing.verifier().clone(),
+            fresh: Some((Arc::clone(&signed), checkpoint.clone())),
+        };
+        let results = results.into_iter().map(|result| {
+            let (first, statements) = result?;
+            let count = statements.len() as u64;
+            let proof = sanku_tlog::run_proof(first, count, checkpoint.size, |level, index| {
+                made.get(&(level, index))
+                    .copied()
+                    .ok_or(StoreError::Corrupt("a fresh proof"))
+            })?;
+            let run = UnverifiedRun {
+                checkpoint: Arc::clone(&signed),
+                origin: self.origin.clone(),
+                first,
+                proof,
+                statements,
+            };
+            Ok(Committed {
+                run: run.verify(&own).map_err(|_| StoreError::Corrupt("a fresh run"))?,
+            })
+        });
+        let results = results.collect();
+        Ok((edge, results))
+    }
+}
+
+/// Why a call has no effect at all: other bytes stand under its question's id, its mandate was withdrawn while the caller
+/// searched, or its import is in.
+fn refused(
+    effects: &[Effect],
+    stands: Option<Hash>,
+    imported: &HashMap<Hash, i64>,
+    withdrawn: &Withdrawn,
+    now: Time,
+) -> Option<StoreError> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Said { leaf: Some(leaf), .. } if stands.is_some_and(|stands| stands != *leaf) => {
+            Some(StoreError::Different)
+        }
+        Effect::Under { asker, mandate } if withdrawn.get(&(*asker, *mandate)).is_some_and(|until| *until >= now) => {
+            Some(StoreError::Withdrawn)
+        }
+        Effect::Import(import) => imported.get(&import.digest).map(|number| StoreError::AlreadyImported {
+            number: number.unsigned_abs(),
+        }),
+        _ => None,
+    })
+}
+
+fn names(origin: &Origin, id: StatementId) -> [Value; 2] {
+    [origin.to_string().into(), id.to_string().into()]
+}
