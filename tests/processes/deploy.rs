@@ -1,10 +1,14 @@
 //! What lies in `deploy/`, judged by the programs that will read it: Prometheus's promtool, systemd's analyser.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::operations::{free_port, watch};
+use crate::rig::Rig;
 
 /// A program of a Debian package, which `.ci/test` installs. Elsewhere a test says aloud what it does not show and ends.
 pub(crate) fn tool(name: &str, package: &str) -> Option<PathBuf> {
@@ -192,4 +196,91 @@ fn the_container_file_names_what_there_is() {
             );
         }
     }
+}
+
+/// A process that ends with the test.
+struct Ends(std::process::Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_prometheus_scrapes_a_node_evaluates_every_rule_and_answers_every_panel() {
+    let Some(prometheus) = tool("prometheus", "prometheus") else {
+        return;
+    };
+    let mut rig = Rig::start();
+    let node = watch(&rig, 421_002);
+    rig.kill(421_002);
+    rig.serve(421_002);
+    rig.ask(&rig.case("case.json", |_| {}));
+    let (place, port) = (tempfile::tempdir().unwrap(), free_port());
+    std::fs::copy(
+        deploy("prometheus/sanku.rules.yml"),
+        place.path().join("sanku.rules.yml"),
+    )
+    .unwrap();
+    let settings = std::fs::read_to_string(deploy("prometheus/prometheus.yml")).unwrap();
+    let quick = settings.replace("15s", "1s").replace("127.0.0.1:9443", &node);
+    std::fs::write(place.path().join("prometheus.yml"), quick).unwrap();
+    let server = Command::new(prometheus)
+        .current_dir(place.path())
+        .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
+        .arg(format!("--web.listen-address={port}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let _server = Ends(server.unwrap());
+    let ask = |path: &str| -> Value {
+        // HTTP/1.0: the body comes in one piece.
+        let answer = std::net::TcpStream::connect(&port).and_then(|mut stream| {
+            write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+            let mut whole = String::new();
+            stream.read_to_string(&mut whole).map(|_| whole)
+        });
+        let body = answer
+            .ok()
+            .and_then(|whole| Some(whole.split_once("\r\n\r\n")?.1.to_owned()));
+        body.and_then(|body| serde_json::from_str(&body).ok())
+            .unwrap_or_default()
+    };
+    let query = |text: &str| {
+        let encoded: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        ask(&format!("/api/v1/query?query={encoded}"))
+    };
+    let until = Instant::now() + Duration::from_secs(60);
+    while query("sanku_ready{job=\"sanku\"}")["data"]["result"][0]["value"][1] != "1" {
+        assert!(Instant::now() < until, "Prometheus does not see the node ready");
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    let evaluated = |rule: &Value| rule["health"] == "ok";
+    let rules = loop {
+        let rules = ask("/api/v1/rules")["data"]["groups"][0]["rules"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        if rules.len() > 15 && rules.iter().all(evaluated) {
+            break rules;
+        }
+        assert!(Instant::now() < until, "{rules:?}");
+        std::thread::sleep(Duration::from_millis(250));
+    };
+    // The disk of the machine that tests is its own matter.
+    let fires = |rule: &&Value| rule["state"] == "firing" && rule["name"] != "SankuDiskFull";
+    assert_eq!(rules.iter().find(fires), None, "a calm node raises no alarm");
+    let text = std::fs::read_to_string(deploy("grafana/sanku.json")).unwrap();
+    let board: Value = serde_json::from_str(&text).unwrap();
+    let mut shown = 0;
+    for panel in board["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let answer = query(&target["expr"].as_str().unwrap().replace("$node", ".*"));
+            assert_eq!(answer["status"], "success", "{target}: {answer}");
+            shown += usize::from(!answer["data"]["result"].as_array().unwrap().is_empty());
+        }
+    }
+    assert!(shown > 15, "only {shown} panels' queries show anything");
 }
