@@ -110,9 +110,9 @@ async fn query(State(exchange): State<SharedExchange>, State(work): State<Work>,
 }
 
 /// What a command, or a program of the centre, asks for: one JSON document, whatever type it claims.
-struct Document<T>(T);
+struct Wish<T>(T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Document<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Wish<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
@@ -165,11 +165,7 @@ async fn batch(State(exchange): State<SharedExchange>, State(work): State<Work>,
     })
 }
 
-async fn again(
-    State(exchange): State<SharedExchange>,
-    State(work): State<Work>,
-    Document(again): Document<Again>,
-) -> Response {
+async fn again(State(exchange): State<SharedExchange>, State(work): State<Work>, Wish(again): Wish<Again>) -> Response {
     lines(&work, move |sender| async move {
         let progress = |step: Progress| drop(sender.try_send(progress_line(&step)));
         let asked = exchange
@@ -183,7 +179,7 @@ async fn again(
 async fn follow(
     State(exchange): State<SharedExchange>,
     State(work): State<Work>,
-    Document(follow): Document<Follow>,
+    Wish(follow): Wish<Follow>,
 ) -> Response {
     lines(&Work::default(), move |sender| async move {
         let known = exchange.known(follow.id).await;
@@ -205,7 +201,7 @@ async fn follow(
     })
 }
 
-async fn withdraw(State(exchange): State<SharedExchange>, Document(withdraw): Document<Withdraw>) -> Response {
+async fn withdraw(State(exchange): State<SharedExchange>, Wish(withdraw): Wish<Withdraw>) -> Response {
     match exchange
         .withdraw(withdraw.mandate, &withdraw.reason, Duration::from_secs(10))
         .await
