@@ -15,7 +15,7 @@ use crate::byzantine::{hand_in, identity, question};
 use crate::operations::{get, watch};
 use crate::rig::{Rig, json_of, outcome};
 
-type Tls = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 /// Whoever attacks does not mind whom.
 #[derive(Debug)]
@@ -57,14 +57,14 @@ impl ServerCertVerifier for Anybody {
 }
 
 /// The address of a node's peer port, without the proxy before it.
-fn address(rig: &Rig, code: u32) -> String {
+pub(crate) fn address(rig: &Rig, code: u32) -> String {
     let text = std::fs::read_to_string(rig.folder(code).join("node.toml")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("peers = ")).unwrap();
     line.trim_matches('"').to_owned()
 }
 
 /// A bare connection under a node's certificate.
-fn dial(rig: &Rig, from: u32, to: u32, protocol: &[u8]) -> Tls {
+pub(crate) fn dial(rig: &Rig, from: u32, to: u32, protocol: &[u8]) -> Tls {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let material = identity(rig, from).0;
     let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -81,7 +81,7 @@ fn dial(rig: &Rig, from: u32, to: u32, protocol: &[u8]) -> Tls {
     StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), socket)
 }
 
-const TYPE: &str = "content-type: application/vnd.sanku.statements\r\nsanku-budget-ms: 3000\r\n";
+pub(crate) const TYPE: &str = "content-type: application/vnd.sanku.statements\r\nsanku-budget-ms: 3000\r\n";
 
 /// Sends a request over HTTP/1.1 and gives the status, or nothing where the connection was closed instead.
 fn status_of(rig: &Rig, headers: &str, body: &[u8]) -> Option<u16> {
@@ -100,7 +100,7 @@ fn status_of(rig: &Rig, headers: &str, body: &[u8]) -> Option<u16> {
     std::str::from_utf8(&answer[9..]).ok()?.parse().ok()
 }
 
-fn status(rig: &Rig, code: u32) -> Value {
+pub(crate) fn status(rig: &Rig, code: u32) -> Value {
     json_of(&rig.node(code, &["status", "--json"]))
 }
 

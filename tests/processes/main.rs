@@ -21,6 +21,7 @@ mod orders;
 mod recovery;
 #[allow(dead_code, reason = "shared with the tests of faults")]
 mod rig;
+mod slow_peers;
 mod witnesses;
 
 use std::os::unix::fs::PermissionsExt;
