@@ -208,6 +208,104 @@ fn balance(front: TcpListener, behind: [String; 2]) {
     });
 }
 
+/// A second process of a node, on the same folder: another port, another socket.
+fn second_process(rig: &Rig, code: u32, port: (&str, &str)) -> Child {
+    let folder = rig.folder(code);
+    let text = std::fs::read_to_string(folder.join("node.toml")).unwrap();
+    let text = text
+        .replace(port.0, port.1)
+        .replace("run/node.sock", "second/node.sock");
+    let text = if text.contains("second/") {
+        text
+    } else {
+        text.replace("[listen]\n", "[listen]\nsocket = \"second/node.sock\"\n")
+    };
+    std::fs::write(folder.join("second.toml"), text).unwrap();
+    let log = std::fs::File::create(folder.join("second.log")).unwrap();
+    let second = sanku()
+        .arg("--config")
+        .arg(folder.join("second.toml"))
+        .args(["serve", "--until-stdin-closes"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    until("the second process", Duration::from_secs(20), || {
+        folder.join("second/node.sock").exists()
+    });
+    second
+}
+
+#[test]
+fn a_hedged_question_that_two_processes_of_a_node_answer_at_once_is_disclosed_once() {
+    let cluster = Cluster::start();
+    let mut rig = Rig::bare();
+    let mut ports = (String::new(), String::new());
+    for code in CODES {
+        let (one, other) = (listener(), listener());
+        let [one, other] = [one, other].map(|port| port.local_addr().unwrap().to_string());
+        if code == 421_003 {
+            // Both processes stand in the registry, and are called without a balance before them.
+            rig.add(code, &[&one, &other]);
+            ports = (one, other);
+        } else {
+            rig.add(code, &[&one]);
+        }
+        rig.configure(code, "level = \"trace\"", "level = \"info\"");
+    }
+    rig.configure(421_003, "sqlite:node.db", &cluster.url());
+    for code in CODES {
+        rig.fill(code);
+        rig.serve(code);
+    }
+    let mut second = second_process(&rig, 421_003, (&ports.0, &ports.1));
+    let case = std::fs::read_to_string(rig.case("case.json", |case| case["budget_ms"] = 8_000.into())).unwrap();
+    let socket = rig.folder(421_002).join("run/node.sock");
+    // Enough calls that two of a hundred may be hedged.
+    let mut asked = 0_u64;
+    for _ in 0..110 {
+        assert!(event(&put(&socket, &case), "result").is_some());
+        asked += 1;
+    }
+    let count = |sql: &str| -> u64 {
+        let mut client = cluster.command("psql");
+        let client = client.arg(cluster.url()).args(["-Atc", sql]).stdout(Stdio::piped());
+        let out = client.output().unwrap();
+        String::from_utf8(out.stdout).unwrap().trim().parse().unwrap()
+    };
+    let answered = || count("SELECT count(*) FROM log WHERE convert_from(entry, 'UTF8') LIKE '%\"kind\":\"answer\"%'");
+    assert_eq!(answered(), asked);
+    // Nobody can write for a moment: both processes search, and both come to the log with what they found.
+    let mut met = 0;
+    for _ in 0..2 {
+        let mut client = cluster.lock("SELECT * FROM head FOR UPDATE");
+        let (lines, waited) = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| put(&socket, &case));
+            let mut waited = 0;
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_millis(1500) && waited < 2 {
+                std::thread::sleep(Duration::from_millis(50));
+                waited = count("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'");
+            }
+            client.kill().unwrap();
+            client.wait().unwrap();
+            (asking.join().unwrap(), waited)
+        });
+        asked += 1;
+        met += u64::from(waited >= 2);
+        let result = &event(&lines, "result").unwrap()["result"];
+        assert_eq!(outcome(result, 421_003), "answered", "{result:#}");
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(answered(), asked, "one disclosure for each question");
+    }
+    assert!(met >= 1, "both processes came to the log at the same moment");
+    println!("two processes: {met} of two questions were searched by both at once, {asked} asked, one answer each");
+    rig.entries(421_003);
+    second.kill().unwrap();
+    second.wait().unwrap();
+}
+
 #[test]
 fn two_processes_of_one_node_keep_one_log_and_the_death_of_one_loses_nothing() {
     let cluster = Cluster::start();
@@ -224,35 +322,14 @@ fn two_processes_of_one_node_keep_one_log_and_the_death_of_one_loses_nothing() {
         balance(front, reals);
     }
     rig.configure(421_002, "sqlite:node.db", &cluster.url());
-    // The same folder, another port and another socket.
     let folder = rig.folder(421_002);
-    let text = std::fs::read_to_string(folder.join("node.toml")).unwrap();
-    let text = text
-        .replace(&ports[2][0], &ports[2][1])
-        .replace("run/node.sock", "second/node.sock");
-    let text = if text.contains("second/") {
-        text
-    } else {
-        text.replace("[listen]\n", "[listen]\nsocket = \"second/node.sock\"\n")
-    };
-    std::fs::write(folder.join("second.toml"), text).unwrap();
     for code in CODES {
         rig.fill(code);
         rig.serve(code);
     }
-    let log = std::fs::File::create(folder.join("second.log")).unwrap();
-    let second = sanku()
-        .arg("--config")
-        .arg(folder.join("second.toml"))
-        .args(["serve", "--until-stdin-closes"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap();
+    let second = second_process(&rig, 421_002, (&ports[2][0], &ports[2][1]));
     let second = Arc::new(Mutex::new(second));
     let sockets = [folder.join("run/node.sock"), folder.join("second/node.sock")];
-    until("the second process", Duration::from_secs(20), || sockets[1].exists());
 
     // Ten people at each process; half-way the second one is killed.
     let case = std::fs::read_to_string(rig.case("case.json", |case| case["budget_ms"] = 8_000.into())).unwrap();

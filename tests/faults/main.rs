@@ -22,6 +22,7 @@ mod power;
 mod rig;
 mod sabotage;
 mod schema;
+mod torn;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

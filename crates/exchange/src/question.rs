@@ -197,6 +197,7 @@ impl<N: Network> Exchange<N> {
         let elsewhere = self.ask_neighbours(asked, hop, began, onward, &runs);
 
         let local = async {
+            let mut said_before = said_before;
             let mut drafts = if wanted.contains(&here) || matches!(leave, Leave::Stop(_)) {
                 self.say_here(asked, &leave, &said_before, began + hop.budget).await?
             } else {
@@ -223,8 +224,13 @@ impl<N: Network> Exchange<N> {
             } else {
                 (drafts, Vec::new())
             };
-            let (said_now, withdrawn_now) = self.say_found(asked, drafts, &said_before).await?;
+            let known = said_before.len();
+            let (said_now, withdrawn_now) = self.say_found(asked, drafts, &mut said_before).await?;
             let withdrawn = withdrawn || withdrawn_now;
+            if said_before.len() > known {
+                // Another process said it: where nobody else is asked its account ends the response, if ours does not.
+                last = account::place(&said_before).filter(|_| alone && said_now.is_empty());
+            }
             // Whoever repeats the question now finds what was said.
             let guard = at_the_end.then_some(guard);
             let once_more = said_before
@@ -235,10 +241,10 @@ impl<N: Network> Exchange<N> {
             for run in once_more.map(|(_, run)| run).chain(&said_now).chain(at_last) {
                 self.hand_over(caller, asked, run, &runs).await?;
             }
-            Ok::<_, ExchangeError>((kept, guard))
+            Ok::<_, ExchangeError>((kept, guard, said_before))
         };
         let (heard, local) = tokio::join!(elsewhere, local);
-        let (mut drafts, _guard) = local?;
+        let (mut drafts, _guard, mut said_before) = local?;
         if alone {
             return Ok(());
         }
@@ -259,15 +265,17 @@ impl<N: Network> Exchange<N> {
         };
         let body = account::due(before.as_ref(), observed, rejected, behind, hop)?;
         let stored = account::place(&said_before)
-            .map(|place| &said_before[place])
             .filter(|_| before.is_some_and(|before| account::same(&before, &body)))
             // A neighbour's response ends with the account alone; at the asker it may stand beside the answers.
-            .filter(|run| *caller == Caller::Socket || only_accounts(run));
+            .filter(|place| *caller == Caller::Socket || only_accounts(&said_before[*place]));
         if stored.is_none() || !drafts.is_empty() {
             drafts.push(account::draft(asked.leaf, &body, self.clock.now())?);
         }
-        let (said_now, _) = self.say_found(asked, drafts, &said_before).await?;
-        for run in said_now.iter().chain(stored.filter(|_| said_now.is_empty())) {
+        let known = said_before.len();
+        let (said_now, _) = self.say_found(asked, drafts, &mut said_before).await?;
+        let meanwhile = said_before[known..].iter().filter(|run| discloses(run));
+        let stored = stored.filter(|_| said_now.is_empty()).map(|place| &said_before[place]);
+        for run in meanwhile.chain(&said_now).chain(stored) {
             self.hand_over(caller, asked, run, &runs).await?;
         }
         Ok(())
@@ -338,32 +346,64 @@ impl<N: Network> Exchange<N> {
         }
     }
 
-    /// Logs what was found here. A withdrawal that came while we searched makes it a refusal; says whether one did.
+    /// Logs what was found here. A withdrawal that came while we searched makes it a refusal; says whether one did. What another
+    /// process of this node said meanwhile counts, and joins what was said before: it is not said again.
     async fn say_found(
         &self,
         asked: &Accepted,
         mut drafts: Vec<Draft>,
-        said_before: &[VerifiedRun],
+        said_before: &mut Vec<VerifiedRun>,
     ) -> Result<(Vec<VerifiedRun>, bool), ExchangeError> {
-        match self.say(asked, drafts.clone()).await {
-            Err(ExchangeError::Store(StoreError::Withdrawn)) => {
-                drafts.retain(|draft| !matches!(draft.said, Said::Answer(_)));
-                let stop = Leave::Stop(Rule::MandateWithdrawn);
-                let mut refusal = self.say_here(asked, &stop, said_before, Instant::now()).await?;
-                refusal.append(&mut drafts);
-                Ok((self.say(asked, refusal).await?, true))
+        let mut withdrawn = false;
+        loop {
+            match self.say(asked, drafts.clone(), said_before).await {
+                Err(ExchangeError::Store(StoreError::SaidMeanwhile)) => {
+                    *said_before = self.store.said(&asked.origin, asked.id).await?;
+                    let answered = answered(said_before);
+                    drafts.retain(|draft| match &draft.said {
+                        Said::Answer(answer) => !answered.contains(&answer.subject),
+                        Said::Refusal(refusal) => !refused(said_before, refusal.rule),
+                        _ => true,
+                    });
+                }
+                Err(ExchangeError::Store(StoreError::Withdrawn)) if !withdrawn => {
+                    withdrawn = true;
+                    drafts.retain(|draft| !matches!(draft.said, Said::Answer(_)));
+                    let stop = Leave::Stop(Rule::MandateWithdrawn);
+                    let mut refusal = self.say_here(asked, &stop, said_before, Instant::now()).await?;
+                    refusal.append(&mut drafts);
+                    drafts = refusal;
+                }
+                said => return Ok((said?, withdrawn)),
             }
-            said => Ok((said?, false)),
         }
     }
 
-    /// Logs what this node says, in runs of at most 256 statements. A withdrawal takes effect with the first.
-    async fn say(&self, asked: &Accepted, drafts: Vec<Draft>) -> Result<Vec<VerifiedRun>, ExchangeError> {
-        let mut runs = Vec::new();
+    /// Logs what this node says, in runs of at most 256 statements, on top of what it said before. A withdrawal takes effect with
+    /// the first.
+    async fn say(
+        &self,
+        asked: &Accepted,
+        drafts: Vec<Draft>,
+        said_before: &[VerifiedRun],
+    ) -> Result<Vec<VerifiedRun>, ExchangeError> {
+        let mut runs: Vec<VerifiedRun> = Vec::new();
         let mut drafts = drafts.into_iter().peekable();
         while drafts.peek().is_some() {
             let part: Vec<_> = drafts.by_ref().take(256).collect();
-            runs.push(self.append(asked, part, Vec::new()).await?);
+            let decides = |draft: &Draft| matches!(draft.said, Said::Answer(_) | Said::Refusal(_));
+            let mut effects = Vec::new();
+            if part.iter().any(decides) {
+                // The asker's own question is the first that was said about it.
+                let own = (asked.origin == *self.store.origin()).then_some(&asked.run);
+                let known = said_before.iter().chain(&runs).chain(own);
+                effects.push(Effect::Once {
+                    origin: asked.origin.clone(),
+                    id: asked.id,
+                    after: known.map(|run| run.first).max(),
+                });
+            }
+            runs.push(self.append(asked, part, effects).await?);
         }
         Ok(runs)
     }

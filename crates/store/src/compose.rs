@@ -28,7 +28,12 @@ pub(crate) struct Read {
     pub(crate) next: i64,
     /// Mandates that are withdrawn, and until when that counts.
     pub(crate) withdrawn: Withdrawn,
+    /// Where the newest run begins that was said about a question.
+    pub(crate) said: Newest,
 }
+
+/// By the asker's log and the question's id.
+type Newest = HashMap<(Origin, StatementId), u64>;
 
 /// By asker and mandate.
 type Withdrawn = HashMap<(DivisionCode, StatementId), Time>;
@@ -73,6 +78,8 @@ struct Rows {
     imports: Vec<[Value; 7]>,
     /// Mandates that must not be withdrawn.
     mandates: BTreeSet<(i64, String)>,
+    /// Questions about which nothing newer than this run must have been said: log, id, first index.
+    once: BTreeSet<(String, String, i64)>,
     /// Statements of other forms, in their order.
     others: Vec<(&'static str, Vec<Value>)>,
 }
@@ -81,6 +88,7 @@ struct Rows {
 struct Moved {
     /// Size and time; number, size, time and checkpoint before.
     values: Vec<Value>,
+    number: i64,
     checkpoint: String,
 }
 
@@ -90,8 +98,8 @@ impl Rows {
         self.checkpoints.insert(key, run.checkpoint.to_string());
     }
 
-    /// The head moves first: it is the lock, and refuses whoever does not know the newest checkpoint, or that a mandate was
-    /// withdrawn.
+    /// The head moves first: it is the lock, and refuses whoever does not know the newest checkpoint, that a mandate was
+    /// withdrawn, or what another process said.
     fn script(self, head: Moved, now: Time) -> Script {
         let mut script = Script::default();
         let mut sql = "UPDATE head SET size = ?, time = ?, checkpoint = CASE WHEN number = ? AND size = ? AND time = ? AND checkpoint = ?".to_owned();
@@ -102,6 +110,13 @@ impl Rows {
             values.push(now.millis().into());
             for (asker, mandate) in self.mandates {
                 values.extend([asker.into(), mandate.into()]);
+            }
+        }
+        if !self.once.is_empty() {
+            let one = vec!["origin = ? AND id = ? AND number = ? AND first > ?"; self.once.len()].join(" OR ");
+            sql += &format!(" AND NOT EXISTS (SELECT 1 FROM said WHERE {one})");
+            for (origin, id, first) in self.once {
+                values.extend([origin.into(), id.into(), head.number.into(), first.into()]);
             }
         }
         values.push(head.checkpoint.into());
@@ -160,6 +175,7 @@ impl Sequencer {
         let mut learned: HashMap<String, Held> = HashMap::new();
         let mut imported = read.imports.clone();
         let mut withdrawn = read.withdrawn.clone();
+        let mut said = read.said.clone();
         let mut imports = Vec::new();
         let mut made = HashMap::new();
         let mut results = Vec::new();
@@ -172,7 +188,7 @@ impl Sequencer {
         {
             let known = learned.get(key_name).or_else(|| read.held.get(key_name));
             let mut held = known.or_else(|| self.recent.of(key_name)).cloned().unwrap_or_default();
-            if let Some(why) = refused(effects, held.leaf, &imported, &withdrawn, now) {
+            if let Some(why) = refused(effects, held.leaf, (&imported, &withdrawn, &said), now) {
                 results.push(Err(why));
                 continue;
             }
@@ -222,6 +238,9 @@ impl Sequencer {
                     } => {
                         let leaf = leaf.or_else(|| statements.first().map(|statement| statement.leaf));
                         let leaf = leaf.ok_or_else(|| StoreError::Draft("a question without statements".to_owned()))?;
+                        if !drafts.is_empty() {
+                            said.insert((origin.clone(), *id), first);
+                        }
                         let [origin, id] = names(origin, *id);
                         if held.leaf.replace(leaf).is_none() {
                             let leaf = leaf.bytes().to_vec();
@@ -252,6 +271,10 @@ impl Sequencer {
                     Effect::Holds(run) => rows.holds(run, 0),
                     Effect::Under { asker, mandate } => {
                         rows.mandates.insert((i64::from(asker.number()), mandate.to_string()));
+                    }
+                    Effect::Once { origin, id, after } => {
+                        let after = after.map_or(-1, u64::cast_signed);
+                        rows.once.insert((origin.to_string(), id.to_string(), after));
                     }
                     Effect::Import(import) => {
                         let number = read.next + i64::try_from(imports.len()).unwrap_or(0);
@@ -307,6 +330,7 @@ impl Sequencer {
                 time_before.into(),
                 before.into(),
             ],
+            number,
             checkpoint: text.clone(),
         };
         edge.signed = text;
@@ -371,6 +395,7 @@ impl Sequencer {
             | Effect::Received { .. }
             | Effect::Holds(_)
             | Effect::Under { .. }
+            | Effect::Once { .. }
             | Effect::Import(_) => {}
         }
     }
@@ -418,13 +443,12 @@ impl Sequencer {
     }
 }
 
-/// Why a call has no effect at all: other bytes stand under its question's id, its mandate was withdrawn while the caller
-/// searched, or its import is in.
+/// Why a call has no effect at all: other bytes stand under its question's id, its mandate was withdrawn or another process said
+/// something while the caller searched, or its import is in.
 fn refused(
     effects: &[Effect],
     stands: Option<Hash>,
-    imported: &HashMap<Hash, i64>,
-    withdrawn: &Withdrawn,
+    (imported, withdrawn, said): (&HashMap<Hash, i64>, &Withdrawn, &Newest),
     now: Time,
 ) -> Option<StoreError> {
     effects.iter().find_map(|effect| match effect {
@@ -433,6 +457,9 @@ fn refused(
         }
         Effect::Under { asker, mandate } if withdrawn.get(&(*asker, *mandate)).is_some_and(|until| *until >= now) => {
             Some(StoreError::Withdrawn)
+        }
+        Effect::Once { origin, id, after } if said.get(&(origin.clone(), *id)).copied() > *after => {
+            Some(StoreError::SaidMeanwhile)
         }
         Effect::Import(import) => imported.get(&import.digest).map(|number| StoreError::AlreadyImported {
             number: number.unsigned_abs(),

@@ -72,6 +72,16 @@ pub enum Effect {
         /// The mandate.
         mandate: StatementId,
     },
+    /// These statements are written only while nothing was said here about this question that the caller does not know: of
+    /// processes that search for the same question at the same moment one alone discloses.
+    Once {
+        /// The asker's log.
+        origin: Origin,
+        /// The question's id.
+        id: StatementId,
+        /// Where the newest run begins that the caller knows; nothing if it knows of none.
+        after: Option<u64>,
+    },
     /// These statements are a question or a withdrawal of this node's own: it is being asked now, and again until it is settled.
     Asked {
         /// Its id.
@@ -311,6 +321,12 @@ impl Sequencer {
                         let row = sqlx::query("SELECT until FROM withdrawals WHERE asker = $1 AND mandate = $2").bind(i64::from(asker.number())).bind(mandate.to_string()).fetch_optional(&mut *tx).await?;
                         if let Some(row) = row {
                             read.withdrawn.insert((*asker, *mandate), Time::from_millis(row.try_get(0)?));
+                        }
+                    }
+                    if let Effect::Once { origin, id, .. } = effect {
+                        let newest: Option<i64> = sqlx::query("SELECT MAX(first) FROM said WHERE origin = $1 AND id = $2 AND number = $3").bind(origin.to_string()).bind(id.to_string()).bind(number).fetch_one(&mut *tx).await?.try_get(0)?;
+                        if let Some(newest) = newest {
+                            read.said.insert((origin.clone(), *id), newest.unsigned_abs());
                         }
                     }
                     if let Effect::Import(import) = effect {
