@@ -10,13 +10,18 @@
     reason = "a test may fail loudly"
 )]
 
+#[path = "../processes/attacker.rs"]
+#[allow(dead_code, reason = "shared with the tests of processes")]
+mod attacker;
 mod clock;
 mod commit_points;
 mod database_server;
 mod disk;
+mod memory;
 mod namespaces;
 mod network;
 mod power;
+mod restores;
 #[path = "../processes/rig.rs"]
 #[allow(dead_code, reason = "shared with the tests of processes")]
 mod rig;

@@ -119,7 +119,10 @@ fn whole(directory: &Path, how: &str) {
     for row in federation.registry().unwrap().nodes {
         let folder = directory.join(row.code.to_string());
         NodeKeys::load(&folder, &federation.name, row.code, 1).unwrap_or_else(|error| panic!("{how}: {error}"));
-        notes_in(&folder).unwrap_or_else(|error| panic!("{how}: {error}"));
+        // A node that is just being added has its row before it has its notes.
+        if folder.join("notes").exists() {
+            notes_in(&folder).unwrap_or_else(|error| panic!("{how}: {error}"));
+        }
     }
 }
 

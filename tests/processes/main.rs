@@ -9,6 +9,8 @@
 )]
 
 mod addresses;
+#[allow(dead_code, reason = "shared with the tests of faults")]
+mod attacker;
 mod byzantine;
 mod command_line;
 mod deploy;

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::hostile_peers::{TYPE, Tls, address, dial, status};
+use crate::attacker::{TYPE, Tls, address, dial};
+use crate::hostile_peers::status;
 use crate::rig::{CODES, Rig, outcome};
 
 /// Longer than any limit of time of the peer port.
