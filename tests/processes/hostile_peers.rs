@@ -35,7 +35,7 @@ pub(crate) fn status(rig: &Rig, code: u32) -> Value {
     json_of(&rig.node(code, &["status", "--json"]))
 }
 
-fn misbehaved(rig: &Rig, at: u32, who: u32) -> Value {
+pub(crate) fn misbehaved(rig: &Rig, at: u32, who: u32) -> Value {
     let status = status(rig, at);
     let peers = status["misbehaved"].as_array().unwrap();
     let who = who.to_string();

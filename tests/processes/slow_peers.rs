@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::attacker::{TYPE, Tls, address, dial};
-use crate::hostile_peers::status;
+use crate::hostile_peers::{misbehaved, status};
 use crate::rig::{CODES, Rig, outcome};
 
 /// Longer than any limit of time of the peer port.
@@ -140,22 +140,37 @@ fn f18_each_phase_of_a_connection_has_its_time() {
         let header = scope.spawn(|| drip(header, "POST /v1/statements HTTP/1.1\r\nhost: x\r\nx: "));
         let dripping = dial(&rig, 421_003, 421_000, b"http/1.1");
         let body = scope.spawn(|| drip(dripping, &body));
+        let note = dial(&rig, 421_003, 421_000, b"http/1.1");
+        let note = scope.spawn(|| {
+            drip(
+                note,
+                "POST /v1/notes HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n",
+            )
+        });
         let reader = scope.spawn(|| takes_nothing(&rig));
         let most = Duration::from_secs(30);
         let mut ended = vec![nothing.join().unwrap(), half_a_hello.join().unwrap()];
         ended.extend(no_request.map(|ended| ended.join().unwrap()));
         let (took, _) = header.join().unwrap();
         ended.push(took);
-        let (took, answer) = body.join().unwrap();
-        assert!(took > Duration::from_secs(4), "it had its time");
-        assert!(answer.starts_with(b"HTTP/1.1 "), "a drip is told why");
-        ended.push(took);
+        for dripped in [body, note] {
+            let (took, answer) = dripped.join().unwrap();
+            assert!(took > Duration::from_secs(4), "it had its time");
+            assert!(answer.starts_with(b"HTTP/1.1 400"), "a drip is told why");
+            ended.push(took);
+        }
         let took = reader.join().unwrap();
         assert!(took > Duration::from_secs(8), "a reader has its time: {took:?}");
         ended.push(took);
-        println!("F18: nothing, half a hello, no request, no preface, header, body, reader: {ended:.1?}");
+        println!(
+            "F18: nothing, half a hello, no request, no preface, header, body, a note's body, reader: {ended:.1?}"
+        );
         assert!(ended.iter().all(|took| *took < most), "{ended:?}");
     });
+    assert!(
+        misbehaved(&rig, 421_000, 421_003).is_null(),
+        "a line that is slow is nobody's fault"
+    );
 }
 
 /// Puts the case to the asker's node and gives how long the whole result took; every target must have answered.
