@@ -1,10 +1,8 @@
 //! F44: a node whose memory is limited by its machine.
 
-use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 
-use crate::attacker::{TYPE, dial};
+use crate::attacker::heap_up;
 use crate::rig::{Rig, outcome};
 use crate::status;
 
@@ -54,27 +52,7 @@ fn f44_a_node_with_little_memory_sheds_what_a_peer_heaps_up_and_lives() {
     let calm = memory(&rig);
     // Less than what it would take to hold everything: ten requests of 8 MiB.
     group.limit(calm + (60 << 20));
-    let size = 8 << 20;
-    let head = format!(
-        "POST /v1/statements HTTP/1.1\r\nhost: x\r\n{}content-length: {size}\r\n\r\n",
-        TYPE.replace("3000", "60000")
-    );
-    let chunk = vec![b'x'; 64 << 10];
-    let (mut held, mut refused) = (Vec::new(), 0);
-    for _ in 0..10 {
-        let mut stream = dial(&rig, 421_003, 421_000, b"http/1.1");
-        stream.write_all(head.as_bytes()).unwrap();
-        let mut sent = 0;
-        while sent < size - chunk.len() && stream.write_all(&chunk).is_ok() {
-            sent += chunk.len();
-        }
-        let _ = stream.flush();
-        stream.sock.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-        match stream.read(&mut [0; 12]) {
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => held.push(stream),
-            _ => refused += 1,
-        }
-    }
+    let (held, refused) = heap_up(&rig, 10);
     assert!(rig.lives(421_000), "it was not killed for want of memory");
     println!(
         "F44: {refused} of ten were refused, {} KiB more memory",

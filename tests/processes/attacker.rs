@@ -1,5 +1,6 @@
 //! Whoever attacks has a member's certificate, minds nobody's, and writes what it likes.
 
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,4 +91,42 @@ pub(crate) fn dial_at(rig: &Rig, from: u32, address: &str, protocol: &[u8]) -> T
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let name = ServerName::try_from("127.0.0.1").unwrap();
     StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), socket)
+}
+
+/// Whether a read came to nothing since nothing came yet.
+pub(crate) fn nothing_yet(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+/// Requests of 8 MiB of one peer at 421000, of which all but a little is sent and none ends: those that are held, and how many
+/// were refused.
+pub(crate) fn heap_up(rig: &Rig, how_many: usize) -> (Vec<Tls>, usize) {
+    let size = 8 << 20;
+    let head = format!(
+        "POST /v1/statements HTTP/1.1\r\nhost: x\r\n{}content-length: {size}\r\n\r\n",
+        TYPE.replace("3000", "60000")
+    );
+    let chunk = vec![b'x'; 64 << 10];
+    let (mut held, mut refused) = (Vec::new(), 0);
+    for _ in 0..how_many {
+        let mut stream = dial(rig, 421_003, 421_000, b"http/1.1");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut sent = 0;
+        while sent < size - chunk.len() && stream.write_all(&chunk).is_ok() {
+            sent += chunk.len();
+        }
+        let _ = stream.flush();
+        stream.sock.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let mut answer = [0; 12];
+        match stream.read_exact(&mut answer) {
+            Ok(()) => {
+                assert_eq!(&answer, b"HTTP/1.1 503");
+                refused += 1;
+            }
+            Err(error) if nothing_yet(&error) => held.push(stream),
+            // Closed while it still wrote: what was said to it is lost.
+            Err(_) => refused += 1,
+        }
+    }
+    (held, refused)
 }

@@ -1,7 +1,7 @@
 //! F18: whoever is slow, silent or floods with frames, against a real node: each phase ends by itself, and honest peers are
 //! answered meanwhile.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::attacker::{TYPE, Tls, address, dial};
+use crate::attacker::{TYPE, Tls, address, dial, heap_up, nothing_yet};
 use crate::hostile_peers::{misbehaved, status};
 use crate::rig::{CODES, Rig, outcome};
 
@@ -25,11 +25,6 @@ fn usual() -> Rig {
         rig.serve(code);
     }
     rig
-}
-
-/// Whether a read came to nothing since nothing came yet.
-fn nothing_yet(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 /// How long a connection stays open of which a byte is sent each 200 ms, and what came back first.
@@ -316,35 +311,7 @@ fn s22_what_one_peer_has_in_hand_is_bounded_and_others_are_served() {
     let rig = usual();
     let memory = || status(&rig, 421_000)["process"]["memory_bytes"].as_u64().unwrap();
     let before = memory();
-    let size = 8 << 20;
-    let head = format!(
-        "POST /v1/statements HTTP/1.1\r\nhost: x\r\n{}content-length: {size}\r\n\r\n",
-        TYPE.replace("3000", "60000")
-    );
-    let chunk = vec![b'x'; 64 << 10];
-    // Ten requests of 8 MiB that never end; each goes on until all but a little was taken, or it was refused.
-    let mut held = Vec::new();
-    let mut refused = 0;
-    for _ in 0..10 {
-        let mut stream = dial(&rig, 421_003, 421_000, b"http/1.1");
-        stream.write_all(head.as_bytes()).unwrap();
-        let mut sent = 0;
-        while sent < size - chunk.len() && stream.write_all(&chunk).is_ok() {
-            sent += chunk.len();
-        }
-        let _ = stream.flush();
-        stream.sock.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-        let mut answer = [0; 12];
-        match stream.read_exact(&mut answer) {
-            Ok(()) => {
-                assert_eq!(&answer, b"HTTP/1.1 503");
-                refused += 1;
-            }
-            Err(error) if nothing_yet(&error) => held.push(stream),
-            // Closed while it still wrote: what was said to it is lost.
-            Err(_) => refused += 1,
-        }
-    }
+    let (held, refused) = heap_up(&rig, 10);
     let grown = memory().saturating_sub(before);
     println!(
         "S-22: {} of ten requests of 8 MiB in hand, {refused} refused, {} KiB more memory",
