@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,32 +22,35 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), &[])
+    }
+
+    /// In a place whose folder `data` may be a mount, with more words for `initdb`.
+    pub(crate) fn start_in(place: tempfile::TempDir, more: &[&str]) -> Self {
         let mut installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
         let programs = installed.find_map(|entry| {
             let bin = entry.path().join("bin");
             bin.join("initdb").exists().then_some(bin)
         });
         let programs = programs.expect("install Debian's postgresql");
-        let place = tempfile::tempdir().unwrap();
         if root() {
-            crate::system(&["chown", "postgres", &place.path().display().to_string()]);
+            crate::system(&["chown", "-R", "postgres", &place.path().display().to_string()]);
         }
         let port = listener().local_addr().unwrap().port();
         let cluster = Self { place, programs, port };
-        cluster.run(
-            "initdb",
-            &[
-                "-D",
-                &cluster.data(),
-                "-U",
-                "test",
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-                "--locale=C.UTF-8",
-            ],
-        );
+        let data = cluster.data();
+        let words = [
+            "-D",
+            &data,
+            "-U",
+            "test",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+        ];
+        cluster.run("initdb", &[&words, more].concat());
         cluster.begin();
         cluster
     }
@@ -236,6 +240,58 @@ fn second_process(rig: &Rig, code: u32, port: (&str, &str)) -> Child {
         folder.join("second/node.sock").exists()
     });
     second
+}
+
+#[test]
+#[ignore = "needs root: just faults"]
+fn f22_a_full_disk_of_a_database_server_is_told_and_heals_by_itself() {
+    let place = tempfile::tempdir().unwrap();
+    let (data, log) = (
+        place.path().join("data"),
+        place.path().join("wal").display().to_string(),
+    );
+    std::fs::create_dir(&data).unwrap();
+    let at = data.display().to_string();
+    crate::system(&["mount", "-t", "tmpfs", "-o", "size=160m,mode=0700", "tmpfs", &at]);
+    let _mounted = crate::disk::Mounted(at);
+    // The server's own journal lies elsewhere: where it has no room for that, the server ends by itself (F25).
+    let cluster = Cluster::start_in(place, &["--waldir", &log]);
+    let mut rig = on_postgres(&cluster, 421_003);
+    let (code, _) = rig.ask(&rig.case("case.json", |_| {}));
+    assert_eq!(code, 0);
+    let ballast = std::fs::File::create(data.join("ballast")).unwrap();
+    let fill = || {
+        let mut place = ballast.metadata().unwrap().len();
+        while ballast.write_all_at(&[7; 4096], place).is_ok() {
+            place += 4096;
+        }
+        place
+    };
+    let mut last = None;
+    let size = (0..300).find_map(|_| {
+        let size = fill();
+        let (_, result) = rig.ask(&rig.case("case.json", |_| {}));
+        last = Some(result["query"].as_str().unwrap().to_owned());
+        (outcome(&result, 421_003) != "answered").then_some(size)
+    });
+    let size = size.expect("it never was full");
+    let disk = |rig: &Rig| status(rig, 421_003)["state"] == "disk";
+    assert!(disk(&rig), "{:#}", status(&rig, 421_003));
+    // Less than a large answer writes is not enough.
+    ballast.set_len(size - (3 << 20)).unwrap();
+    assert!((0..5).all(|_| disk(&rig)));
+    ballast.set_len(0).unwrap();
+    until("going on", Duration::from_secs(30), || {
+        status(&rig, 421_003)["state"] == "working"
+    });
+    let id = last.unwrap();
+    until("answering", Duration::from_secs(30), || {
+        json_of(&rig.node(421_002, &["query", "--again", &id, "--json"]))["complete"] == true
+    });
+    assert_eq!(answers(&rig, &id).len(), 4);
+    rig.entries(421_003);
+    rig.kill(421_003);
+    drop(cluster);
 }
 
 /// A question as it travels: the first run of its evidence.
