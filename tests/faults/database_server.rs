@@ -245,21 +245,20 @@ fn second_process(rig: &Rig, code: u32, port: (&str, &str)) -> Child {
 #[test]
 #[ignore = "needs root: just faults"]
 fn f22_a_full_disk_of_a_database_server_is_told_and_heals_by_itself() {
-    let place = tempfile::tempdir().unwrap();
-    let (data, log) = (
-        place.path().join("data"),
-        place.path().join("wal").display().to_string(),
-    );
-    std::fs::create_dir(&data).unwrap();
-    let at = data.display().to_string();
+    let mount = tempfile::tempdir().unwrap();
+    let at = mount.path().display().to_string();
     crate::system(&["mount", "-t", "tmpfs", "-o", "size=160m,mode=0700", "tmpfs", &at]);
-    let _mounted = crate::disk::Mounted(at);
+    let _mounted = crate::disk::Mounted(at.clone());
+    crate::system(&["chown", "postgres", &at]);
+    let place = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(mount.path(), place.path().join("data")).unwrap();
+    let log = place.path().join("wal").display().to_string();
     // The server's own journal lies elsewhere: where it has no room for that, the server ends by itself (F25).
     let cluster = Cluster::start_in(place, &["--waldir", &log]);
     let mut rig = on_postgres(&cluster, 421_003);
     let (code, _) = rig.ask(&rig.case("case.json", |_| {}));
     assert_eq!(code, 0);
-    let ballast = std::fs::File::create(data.join("ballast")).unwrap();
+    let ballast = std::fs::File::create(mount.path().join("ballast")).unwrap();
     let fill = || {
         let mut place = ballast.metadata().unwrap().len();
         while ballast.write_all_at(&[7; 4096], place).is_ok() {
