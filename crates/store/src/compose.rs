@@ -451,21 +451,28 @@ fn refused(
     (imported, withdrawn, said): (&HashMap<Hash, i64>, &Withdrawn, &Newest),
     now: Time,
 ) -> Option<StoreError> {
-    effects.iter().find_map(|effect| match effect {
+    let for_good = effects.iter().find_map(|effect| match effect {
         Effect::Said { leaf: Some(leaf), .. } if stands.is_some_and(|stands| stands != *leaf) => {
             Some(StoreError::Different)
         }
         Effect::Under { asker, mandate } if withdrawn.get(&(*asker, *mandate)).is_some_and(|until| *until >= now) => {
             Some(StoreError::Withdrawn)
         }
-        Effect::Once { origin, id, after } if said.get(&(origin.clone(), *id)).copied() > *after => {
-            Some(StoreError::SaidMeanwhile)
-        }
         Effect::Import(import) => imported.get(&import.digest).map(|number| StoreError::AlreadyImported {
             number: number.unsigned_abs(),
         }),
         _ => None,
-    })
+    });
+    // Of the same question alone: what was said under another one's id is none of this caller's business.
+    let meanwhile = || {
+        effects.iter().find_map(|effect| match effect {
+            Effect::Once { origin, id, after } if said.get(&(origin.clone(), *id)).copied() > *after => {
+                Some(StoreError::SaidMeanwhile)
+            }
+            _ => None,
+        })
+    };
+    for_good.or_else(meanwhile)
 }
 
 fn names(origin: &Origin, id: StatementId) -> [Value; 2] {
