@@ -11,6 +11,7 @@
 mod addresses;
 #[allow(dead_code, reason = "shared with the tests of faults")]
 mod attacker;
+mod batch;
 mod byzantine;
 mod command_line;
 mod deploy;

@@ -18,7 +18,8 @@ use sanku_federation_protocol::body::{ActBody, Body, Salt};
 use sanku_federation_protocol::entry::{ActEntry, Draft, Said};
 use sanku_federation_protocol::names::{Origin, StatementId};
 use sanku_store::{
-    AskedKind, Claim, Claimed, Effect, ImportRow, ImportRows, Scratch, StorageKeys, Store, StoreError, Teller, key_name,
+    AskedKind, Claim, Claimed, Effect, ImportRow, ImportRows, Part, Scratch, StorageKeys, Store, StoreError, Teller,
+    Urgency, key_name,
 };
 use sanku_tlog::{Checkpoint, Hash, KeyType, SigningKey};
 use sanku_values::{Date, FixedClock, IdentityNumber, PersonName, Time};
@@ -108,7 +109,6 @@ async fn suite(url: &str) {
     effects_without_a_statement_are_refused(url).await;
     a_withdrawal_is_remembered_until_the_mandate_ends(url).await;
     g04_nothing_is_said_under_a_mandate_that_anybody_withdrew(url).await;
-    g05_of_two_that_answer_the_same_question_at_once_one_alone_does(url).await;
     a_row_under_another_number_is_not_served(url).await;
     the_tables_refuse_update_and_delete(url).await;
     what_is_due_is_claimed_once(url).await;
@@ -116,6 +116,8 @@ async fn suite(url: &str) {
     its_standing_is_counted_and_a_held_log_takes_nothing(url).await;
     s30_what_is_remembered_outside_the_database_binds(url).await;
     f39_a_dump_under_writing_is_one_moment_and_comes_back_whole(url).await;
+    a_person_does_not_wait_behind_a_batch(url).await;
+    a_line_of_a_file_is_one_question_until_it_expires(url).await;
     what_is_held_is_covered_once_and_forks_are_kept(url).await;
 }
 
@@ -200,6 +202,7 @@ async fn queued(store: &Store, kind: AskedKind, mandate: StatementId) -> Stateme
             mandate,
             expires: now().plus(DAY),
             leased: now(),
+            line: None,
         },
     ];
     store
@@ -540,43 +543,6 @@ async fn g04_nothing_is_said_under_a_mandate_that_anybody_withdrew(url: &str) {
     assert!(calls.0.is_ok() && calls.1.is_ok() && calls.3.is_ok());
     assert!(is_withdrawn(&calls.2));
     assert_eq!(one.checkpoint().await.unwrap().0.size, before + 5);
-}
-
-async fn g05_of_two_that_answer_the_same_question_at_once_one_alone_does(url: &str) {
-    let (one, other) = (open(url).await, open(url).await);
-    let id = StatementId::generate(now());
-    let says = |store: &Store, what: &str, after: Option<Option<u64>>| {
-        let (origin, store, draft) = (origin(), store.clone(), act(what));
-        let mut effects = vec![Effect::Said {
-            origin: origin.clone(),
-            id,
-            leaf: Some(Hash::of(b"question")),
-            expires: now().plus(HOUR),
-        }];
-        effects.extend(after.map(|after| Effect::Once {
-            origin: origin.clone(),
-            id,
-            after,
-        }));
-        async move { store.append(key_name(&origin, id), vec![draft], effects).await }
-    };
-    let is_late = |said: &Result<_, _>| matches!(said, Err(StoreError::SaidMeanwhile));
-    // Both looked before either spoke: from two processes, then in one group.
-    let (a, b) = tokio::join!(says(&one, "a", Some(None)), says(&other, "b", Some(None)));
-    assert_eq!([&a, &b].map(is_late).iter().filter(|late| **late).count(), 1);
-    let first = a.or(b).unwrap().run.first;
-    assert!(is_late(&says(&one, "a", Some(None)).await) && is_late(&says(&other, "b", Some(None)).await));
-    let group = tokio::join!(says(&one, "a", Some(Some(first))), says(&one, "b", Some(Some(first))));
-    assert!(group.0.is_ok() && is_late(&group.1));
-    // Whoever knows it may go on; what commits without this condition, an account, is not held up.
-    let second = group.0.unwrap().run.first;
-    says(&other, "account", None).await.unwrap();
-    assert!(is_late(&says(&one, "c", Some(Some(second))).await));
-    let third = other.newest_said(&origin(), id).await.unwrap();
-    // This process wrote last and would not look again: another one said something, as its last word.
-    says(&one, "other", None).await.unwrap();
-    assert!(is_late(&says(&one, "c", Some(third)).await));
-    assert_eq!(one.said(&origin(), id).await.unwrap().len(), 4);
 }
 
 async fn a_row_under_another_number_is_not_served(url: &str) {
@@ -1068,4 +1034,70 @@ fn many_processes_open_one_file_at_the_same_moment() {
             opener.join().unwrap();
         }
     }
+}
+
+/// Sixteen calls of a batch stand in line before a person's: it is written before most of them.
+async fn a_person_does_not_wait_behind_a_batch(url: &str) {
+    let store = open(url).await;
+    let mut batches = tokio::task::JoinSet::new();
+    for number in 0..16 {
+        let parts = (0..256).map(|statement| Part {
+            key_name: "acts".to_owned(),
+            drafts: vec![act(&format!("{number} {statement}"))],
+            effects: Vec::new(),
+        });
+        let (store, parts) = (store.clone(), parts.collect());
+        batches.spawn(async move { store.say(parts, Urgency::Batch).await.unwrap().run.first });
+    }
+    tokio::task::yield_now().await;
+    let person = store.append("acts".to_owned(), vec![act("person")], Vec::new()).await;
+    let person = person.unwrap().run.first;
+    let behind = batches
+        .join_all()
+        .await
+        .into_iter()
+        .filter(|first| *first > person)
+        .count();
+    assert!(behind >= 8, "{behind} of 16 were written after the person's");
+}
+
+/// A question of this node's own that comes from a line of a batch's file.
+fn of_line(id: StatementId, line: Hash, what: &str) -> Part {
+    let expires = now().plus(DAY);
+    Part {
+        key_name: key_name(&origin(), id),
+        drafts: vec![act(what)],
+        effects: vec![
+            Effect::Said {
+                origin: origin(),
+                id,
+                leaf: None,
+                expires,
+            },
+            Effect::Asked {
+                id,
+                kind: AskedKind::Query,
+                mandate: id,
+                expires,
+                leased: now(),
+                line: Some(line),
+            },
+        ],
+    }
+}
+
+async fn a_line_of_a_file_is_one_question_until_it_expires(url: &str) {
+    let (one, other) = (open(url).await, open(url).await);
+    let (a, b) = (Hash::of(url.as_bytes()), Hash::of(b"b"));
+    let ids = [0; 4].map(|_| StatementId::generate(now()));
+    let parts = vec![of_line(ids[0], a, "a"), of_line(ids[1], b, "b")];
+    one.say(parts, Urgency::Batch).await.unwrap();
+    let lines = one.of_lines(&[a, b, Hash::of(b"c")], now()).await.unwrap();
+    assert_eq!((lines.len(), lines[&a], lines[&b]), (2, ids[0], ids[1]));
+    // Whoever poses one of them again, from whichever process, poses nothing of that call.
+    let parts = vec![of_line(ids[2], Hash::of(b"c"), "c"), of_line(ids[3], b, "b")];
+    let refused = other.say(parts, Urgency::Batch).await;
+    assert!(matches!(refused, Err(StoreError::Different)));
+    assert_eq!(other.of_lines(&[Hash::of(b"c")], now()).await.unwrap().len(), 0);
+    assert_eq!(other.of_lines(&[a], now().plus(DAY)).await.unwrap().len(), 0);
 }
