@@ -312,9 +312,10 @@ fn lost_a_race(error: &Unopened) -> bool {
         return false;
     };
     let busy = |code: &str| code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6));
+    let made = |message: &str| message.contains("already exists") || message.starts_with("duplicate column name");
     error
         .as_database_error()
-        .is_some_and(|error| error.code().is_some_and(|code| busy(&code)) || error.message().contains("already exists"))
+        .is_some_and(|error| error.code().is_some_and(|code| busy(&code)) || made(error.message()))
 }
 
 /// How many steps the schema has.
