@@ -120,6 +120,16 @@ impl Bench {
         self.place.path().join("f").join(code.to_string())
     }
 
+    /// The city's configuration.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder(CITY).join("node.toml")
+    }
+
+    /// The nodes' processes, province first.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        self.nodes.iter().map(Child::id).collect()
+    }
+
     fn fill(&self, code: u32) {
         let file = self.place.path().join(format!("{code}.csv"));
         let mut out = std::io::BufWriter::new(std::fs::File::create(&file).unwrap());
@@ -239,7 +249,7 @@ impl Drop for Bench {
 }
 
 /// Megabytes of a process.
-fn memory(process: u32, what: &str) -> f64 {
+pub(crate) fn memory(process: u32, what: &str) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = text.lines().find(|line| line.starts_with(what)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1000.0
@@ -277,7 +287,7 @@ async fn client(socket: impl AsRef<Path>, persons: u64, until: Instant) -> Vec<u
     micros
 }
 
-fn case(number: &str) -> String {
+pub(crate) fn case(number: &str) -> String {
     json!({
         "purpose": "minimum_living_allowance", "case": "1", "requester": "民政", "examiner": { "name": "测试乙", "staff_number": "1" }, "approver": { "name": "测试丙", "staff_number": "2" },
         "mandate": {

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p sanku` (needs root or a `postgres` user, and Debian's `postgresql`). `SANKU_BENCH_SECONDS` (8) is the
 //! length of a measurement, `SANKU_BENCH_ROUNDS` (5) how often each is repeated, `SANKU_BENCH_PERSONS` (100000) how many
-//! people stand in each of the three databases, ten records each. `SANKU_BENCH_PROFILE=1` runs ours alone at 32 clients, for a
+//! people stand in each of the three databases, ten records each. `SANKU_BENCH_BATCH=1` measures batches (T4) alone. `SANKU_BENCH_PROFILE=1` runs ours alone at 32 clients, for a
 //! profiler beside it. Nothing is switched off to win.
 
 #![allow(
@@ -19,6 +19,7 @@
 mod postgres;
 
 mod alternative;
+mod batch;
 mod federation;
 mod load;
 mod log;
@@ -79,6 +80,10 @@ fn main() {
     println!("the alternative is up: three PostgreSQL clusters, postgres_fdw over mutual TLS, one durable audit row");
     let sqlite = Bench::start(persons, None);
     println!("three nodes on SQLite: {}", sqlite.said);
+    batch::measure(&sqlite, &alternative, rounds);
+    if setting("SANKU_BENCH_BATCH", 0) == 1 {
+        return;
+    }
     let clusters = [0; 3].map(|_| postgres::Cluster::start().expect("Debian's postgresql"));
     let on_postgres = Bench::start(persons, Some(&clusters));
     println!("three nodes on PostgreSQL: {}", on_postgres.said);

@@ -4,14 +4,19 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use sanku_exchange::network::Hop;
 use sanku_exchange::{Asked, Case, ExchangeError, Line};
+use sanku_federation_protocol::body::{Body, QueryBody, Subject};
+use sanku_federation_protocol::entry::{Draft, QueryEntry, Said};
 use sanku_federation_protocol::evidence;
-use sanku_federation_protocol::names::{Outcome, Rule, StatementId};
+use sanku_federation_protocol::names::{Outcome, Priority, Rule, ScopeLabel, StatementId};
 use sanku_federation_protocol::problem::ProblemKind;
-use sanku_testkit::{Fault, Federation, HEAD, Node, notes, outcome, plates};
-use sanku_values::Clock;
+use sanku_federation_protocol::stream::write_run;
+use sanku_store::{Effect, Part, Urgency, key_name};
+use sanku_testkit::{Fault, Federation, HEAD, Node, code, notes, outcome, plates};
+use sanku_values::{Clock, Date, IdentityNumber};
 
 const PROVINCE: u32 = 420_000;
 const CITY: u32 = 421_000;
@@ -232,4 +237,97 @@ async fn only_questions_that_go_the_same_way_are_asked_together() {
     let request = sanku_federation_protocol::stream::write_run(&run);
     let refused = federation.hand_in(HERE, CITY, request.as_bytes()).await;
     assert_eq!(refused.unwrap_err(), ProblemKind::Malformed);
+}
+
+/// Valid numbers (GB 11643) that belong to nobody.
+fn people(count: u32) -> Vec<IdentityNumber> {
+    let number = |order: u32| {
+        let text = format!("11010519491231{order:03}");
+        let weights = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
+        let digits = text.bytes().map(|digit| u32::from(digit - b'0'));
+        let sum: u32 = digits.zip(weights).map(|(digit, weight)| digit * weight).sum();
+        let check = char::from(b"10X98765432"[(sum % 11) as usize]);
+        IdentityNumber::parse(&format!("{text}{check}"), Date::new(2026, 9, 1).unwrap()).unwrap()
+    };
+    (0..count).map(number).collect()
+}
+
+/// So many questions in one run, each about so many people of the city alone.
+async fn large_questions(federation: &Federation, count: usize, subjects: u32) -> Vec<u8> {
+    let like = federation.ask(HERE, federation.case()).await;
+    let node = federation.node(HERE);
+    let statement = node.known(like.id).await.unwrap().0.statements[0].clone();
+    let Said::Query(entry) = statement.entry.said.clone() else {
+        panic!("a question");
+    };
+    let body: QueryBody = statement.body_as().unwrap();
+    let people = people(subjects);
+    let subject = |number: &IdentityNumber| Subject {
+        number: number.clone(),
+        ..body.subjects[0].clone()
+    };
+    let origin = node.store().origin().clone();
+    let part = |_| {
+        let id = StatementId::generate(federation.clock.now());
+        let mut body = body.clone();
+        body.subjects = people.iter().map(subject).collect();
+        body.mandate.subjects.clone_from(&people);
+        let entry = QueryEntry {
+            subjects,
+            scope: ScopeLabel::Codes,
+            targets: Some(vec![code(CITY)]),
+            priority: Priority::Batch,
+            ..entry.clone()
+        };
+        let said = Effect::Said {
+            origin: origin.clone(),
+            id,
+            leaf: None,
+            expires: entry.expires,
+        };
+        let draft = Draft {
+            id,
+            said: Said::Query(entry),
+            body: body.line().unwrap(),
+        };
+        Part {
+            key_name: key_name(&origin, id),
+            drafts: vec![draft],
+            effects: vec![said],
+        }
+    };
+    let said = node.store().say((0..count).map(part).collect(), Urgency::Batch).await;
+    write_run(&said.unwrap().run).into_bytes()
+}
+
+#[tokio::test]
+async fn a_reader_that_takes_its_time_holds_back_ten_thousand_answers() {
+    let federation = Federation::of(&ALL).await;
+    let request = large_questions(&federation, 41, 249).await;
+    let before = federation.log_size(CITY).await;
+    let hop = Hop {
+        budget: Duration::from_secs(120),
+        only: None,
+        attempt: 1,
+        traceparent: String::new(),
+    };
+    let mut lines = federation.node(CITY).question(code(HERE), hop, request).await.unwrap();
+    // Nothing is read until the node stands still.
+    let (mut size, until) = (before, Instant::now() + Duration::from_secs(8));
+    loop {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let now = federation.log_size(CITY).await;
+        if (now == size && now > before) || Instant::now() > until {
+            break;
+        }
+        size = now;
+    }
+    // Four runs and four lines wait, one is being sent, one handed over, one written.
+    let held = federation.log_size(CITY).await - before;
+    assert!(held <= 11 * 250, "{held} statements wait for their reader");
+    let mut answers = 0;
+    while let Some(bytes) = lines.recv().await {
+        answers += String::from_utf8_lossy(&bytes).matches("\"kind\":\"answer\"").count();
+    }
+    assert_eq!(answers, 41 * 249);
 }
