@@ -7,16 +7,18 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sanku_exchange::network::Hop;
-use sanku_exchange::{Asked, Case, ExchangeError, Line};
+use sanku_exchange::{Asked, Case, ExchangeError, Line, Policy};
 use sanku_federation_protocol::body::{Body, QueryBody, Subject};
 use sanku_federation_protocol::entry::{Draft, QueryEntry, Said};
 use sanku_federation_protocol::evidence;
 use sanku_federation_protocol::names::{Outcome, Priority, Rule, ScopeLabel, StatementId};
 use sanku_federation_protocol::problem::ProblemKind;
 use sanku_federation_protocol::stream::write_run;
-use sanku_store::{Effect, Part, Urgency, key_name};
-use sanku_testkit::{Fault, Federation, HEAD, Node, code, notes, outcome, plates};
+use sanku_store::{Call, Effect, Later, Pace, Part, StoreError, Urgency, key_name};
+use sanku_testkit::time::TrueTime;
+use sanku_testkit::{Fault, Federation, HEAD, Node, code, morning, notes, outcome, plates};
 use sanku_values::{Clock, Date, IdentityNumber};
+use tokio::sync::Notify;
 
 const PROVINCE: u32 = 420_000;
 const CITY: u32 = 421_000;
@@ -330,4 +332,108 @@ async fn a_reader_that_takes_its_time_holds_back_ten_thousand_answers() {
         answers += String::from_utf8_lossy(&bytes).matches("\"kind\":\"answer\"").count();
     }
     assert_eq!(answers, 41 * 249);
+}
+
+/// One call of a database, the so-manieth from now, waits until it is let through.
+#[derive(Debug, Default)]
+struct Gate {
+    ahead: Mutex<Option<usize>>,
+    reached: Notify,
+    open: Notify,
+}
+
+struct Through;
+
+impl Call for Through {
+    fn end(self: Box<Self>) -> Later<Result<(), StoreError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+#[derive(Debug)]
+struct Behind(Arc<Gate>);
+
+impl Pace for Behind {
+    fn begin(&self) -> Later<Result<Box<dyn Call>, StoreError>> {
+        let gate = Arc::clone(&self.0);
+        Box::pin(async move {
+            let is_it = {
+                let mut ahead = gate.ahead.lock().unwrap();
+                let is_it = *ahead == Some(0);
+                *ahead = ahead.filter(|_| !is_it).map(|ahead| ahead - 1);
+                is_it
+            };
+            if is_it {
+                gate.reached.notify_one();
+                gate.open.notified().await;
+            }
+            Ok(Box::new(Through) as Box<dyn Call>)
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_withdrawal_at_any_moment_of_a_batch_stops_its_question_alone() {
+    let gate = Arc::new(Gate::default());
+    let of_target = Arc::clone(&gate);
+    let paces = move |node, _: &Arc<_>| {
+        (node == code(THERE)).then(|| Arc::new(Behind(Arc::clone(&of_target))) as Arc<dyn Pace>)
+    };
+    let federation = Federation::under(
+        &ALL,
+        |_| Policy::default(),
+        |_| "sqlite::memory:".to_owned(),
+        TrueTime::at(morning()),
+        Box::new(paces),
+    )
+    .await;
+    federation.hold(THERE, &HEAD, "鄂D1").await;
+    let (mut refused, mut answered) = (0, 0);
+    for ahead in 0..7 {
+        let cases = cases(&federation, 5);
+        *gate.ahead.lock().unwrap() = Some(ahead);
+        let mandate = cases[2].mandate.id;
+        let asking = ask(federation.node(HERE), &cases);
+        let withdrawing = async {
+            let reached = tokio::time::timeout(Duration::from_secs(5), gate.reached.notified()).await;
+            if reached.is_err() {
+                return;
+            }
+            let withdrawn = federation.remember_withdrawal(THERE, HERE, mandate);
+            tokio::pin!(withdrawn);
+            // Where the log itself is being written the withdrawal waits behind it.
+            let early = tokio::time::timeout(Duration::from_millis(200), &mut withdrawn).await;
+            gate.open.notify_one();
+            if early.is_err() {
+                withdrawn.await;
+            }
+        };
+        let (lines, ()) = tokio::join!(asking, withdrawing);
+        *gate.ahead.lock().unwrap() = None;
+        for (place, asked) in all_asked(lines).into_iter().enumerate() {
+            match outcome(&asked, THERE) {
+                Outcome::Refused if place == 2 => refused += 1,
+                Outcome::Answered => {
+                    answered += usize::from(place == 2);
+                    assert_eq!(plates(&asked, 0), [("鄂D1".to_owned(), vec![THERE])]);
+                }
+                other => panic!("{ahead} {place}: {other}"),
+            }
+        }
+        // Nothing is disclosed after the entry that says so.
+        let store = federation.node(THERE).store();
+        let size = store.checkpoint().await.unwrap().0.size;
+        let entries = store.entries(0, size).await.unwrap();
+        let is = |entry: &Vec<u8>, kind: &str| String::from_utf8_lossy(entry).contains(&format!("\"kind\":\"{kind}\""));
+        let act = entries.iter().rposition(|entry| is(entry, "act")).unwrap();
+        let after = entries[act..].iter().filter(|entry| is(entry, "answer")).count();
+        assert!(
+            after <= 8,
+            "{ahead}: {after} answers after it, of four questions about two people"
+        );
+    }
+    assert!(
+        refused > 0 && answered > 0,
+        "{refused} times before the answer, {answered} times after it"
+    );
 }
