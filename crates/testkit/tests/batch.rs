@@ -13,10 +13,10 @@ use sanku_federation_protocol::entry::{Draft, QueryEntry, Said};
 use sanku_federation_protocol::evidence;
 use sanku_federation_protocol::names::{Outcome, Priority, Rule, ScopeLabel, StatementId};
 use sanku_federation_protocol::problem::ProblemKind;
-use sanku_federation_protocol::stream::write_run;
+use sanku_federation_protocol::stream::{Event, Reader, write_run};
 use sanku_store::{Call, Effect, Later, Pace, Part, StoreError, Urgency, key_name};
 use sanku_testkit::time::TrueTime;
-use sanku_testkit::{Fault, Federation, HEAD, Node, code, morning, notes, outcome, plates};
+use sanku_testkit::{Fault, Federation, HEAD, Node, Part as Piece, code, detail, morning, notes, outcome, plates};
 use sanku_values::{Clock, Date, IdentityNumber};
 use tokio::sync::Notify;
 
@@ -389,7 +389,7 @@ async fn a_withdrawal_at_any_moment_of_a_batch_stops_its_question_alone() {
     .await;
     federation.hold(THERE, &HEAD, "鄂D1").await;
     let (mut refused, mut answered) = (0, 0);
-    for ahead in 0..7 {
+    for ahead in 0.. {
         let cases = cases(&federation, 5);
         *gate.ahead.lock().unwrap() = Some(ahead);
         let mandate = cases[2].mandate.id;
@@ -397,7 +397,7 @@ async fn a_withdrawal_at_any_moment_of_a_batch_stops_its_question_alone() {
         let withdrawing = async {
             let reached = tokio::time::timeout(Duration::from_secs(5), gate.reached.notified()).await;
             if reached.is_err() {
-                return;
+                return false;
             }
             let withdrawn = federation.remember_withdrawal(THERE, HERE, mandate);
             tokio::pin!(withdrawn);
@@ -407,9 +407,14 @@ async fn a_withdrawal_at_any_moment_of_a_batch_stops_its_question_alone() {
             if early.is_err() {
                 withdrawn.await;
             }
+            true
         };
-        let (lines, ()) = tokio::join!(asking, withdrawing);
+        let (lines, reached) = tokio::join!(asking, withdrawing);
         *gate.ahead.lock().unwrap() = None;
+        if !reached {
+            // There are not so many calls.
+            break;
+        }
         for (place, asked) in all_asked(lines).into_iter().enumerate() {
             match outcome(&asked, THERE) {
                 Outcome::Refused if place == 2 => refused += 1,
@@ -436,4 +441,48 @@ async fn a_withdrawal_at_any_moment_of_a_batch_stops_its_question_alone() {
         refused > 0 && answered > 0,
         "{refused} times before the answer, {answered} times after it"
     );
+}
+
+#[tokio::test]
+async fn a_relay_that_drops_one_subject_or_one_question_of_a_run_is_found_out() {
+    let federation = Federation::of(&ALL).await;
+    federation.hold(THERE, &HEAD, "鄂D1").await;
+    let trust = federation.node(CITY).trust();
+    // Cut anew with proofs of its own, which a relay can: without the third question, and without a subject of the fifth.
+    federation.wires.tamper(HERE, CITY, move |pieces| {
+        let mut all = Vec::new();
+        for piece in pieces {
+            let mut reader = Reader::new();
+            reader.push(piece.0.as_bytes());
+            match reader.next_event() {
+                Ok(Some(Event::Run(run))) if run.origin.node == code(THERE) => {
+                    for (place, (_, part)) in run.verify(&*trust).unwrap().by_question().into_iter().enumerate() {
+                        let kept = match place {
+                            2 => Vec::new(),
+                            4 => part.cut_into(&[(0, 1), (2, 1)]).unwrap(),
+                            _ => vec![part],
+                        };
+                        all.extend(kept.iter().map(|run| Piece(write_run(run))));
+                    }
+                }
+                _ => all.push(piece),
+            }
+        }
+        all
+    });
+    let asked = all_asked(ask(federation.node(HERE), &cases(&federation, 6)).await);
+    for (place, asked) in asked.iter().enumerate() {
+        if [2, 4].contains(&place) {
+            assert!(!asked.merged.complete, "{place}");
+            assert_eq!(outcome(asked, THERE), Outcome::Omitted, "{place}");
+            assert!(
+                detail(asked, THERE).contains("421000"),
+                "{place}: {}",
+                detail(asked, THERE)
+            );
+        } else {
+            assert!(asked.merged.complete, "{place}");
+        }
+        assert_eq!(outcome(asked, PROVINCE), Outcome::Answered);
+    }
 }
