@@ -7,8 +7,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::alternative::Alternative;
-use crate::federation::{Bench, case, memory};
+use crate::asking::case;
+use crate::federation::Bench;
 use crate::median;
+use crate::nodes::number;
+use crate::table::{Target, say};
 
 /// Seconds until the first person's answer stands in the file, and until the last.
 struct Batch {
@@ -16,13 +19,12 @@ struct Batch {
     whole: f64,
 }
 
-/// Prints the rows of the table.
+/// A target for so many persons: throughput beside A's at least, the first person's answer after a part of A's whole time at most.
+const TARGETS: [(u64, f64, f64); 2] = [(1_000, 2.5, 0.2), (10_000, 2.0, 0.05)];
+
+/// Ours and the alternative in turn.
 pub(crate) fn measure(ours: &Bench, theirs: &Alternative, rounds: u64) {
-    println!(
-        "\n| no. | persons | Sanku, persons/s | A, persons/s | ratio | first person after, of A's whole time | nodes at most |"
-    );
-    println!("|---|---|---|---|---|---|---|");
-    for persons in [1_000, 10_000] {
+    for (persons, throughput, first) in TARGETS {
         let (mut mine, mut other) = (Vec::new(), Vec::new());
         for round in 0..rounds {
             let mut measure = |is_ours: bool| {
@@ -39,15 +41,27 @@ pub(crate) fn measure(ours: &Bench, theirs: &Alternative, rounds: u64) {
             let both = mine.iter().zip(&other);
             median(both.map(|(mine, other)| figure(mine, *other)).collect())
         };
-        let persons_of = persons as f64;
-        println!(
-            "| T4 | {persons} | {:.0} | {:.0} | {:.2} | {:.2} | {} |",
-            median(mine.iter().map(|one| persons_of / one.whole).collect()),
-            median(other.iter().map(|seconds| persons_of / seconds).collect()),
+        let ratios = [
             of_each(|mine, other| other / mine.whole),
             of_each(|mine, other| mine.first / other),
-            ours.memory_at_most(),
-        );
+        ];
+        let per_second = |seconds: Vec<f64>| persons as f64 / median(seconds);
+        say(&Target {
+            number: "T4",
+            what: &format!(
+                "a batch of {persons} persons beside = ANY; the first person's answer, of A's whole time; memory of province, city, district at most"
+            ),
+            ours: format!(
+                "{:.0} persons/s, first after {:.0} ms; {} MB",
+                per_second(mine.iter().map(|one| one.whole).collect()),
+                median(mine.iter().map(|one| one.first * 1000.0).collect()),
+                ours.memory_at_most()
+            ),
+            theirs: format!("{:.0} persons/s", per_second(other.clone())),
+            ratio: format!("{:.2} ×; {:.2} ×", ratios[0], ratios[1]),
+            target: format!("≥ {throughput:.1} ×; ≤ {first} ×"),
+            met: ratios[0] >= throughput && ratios[1] <= first,
+        });
     }
 }
 
@@ -58,9 +72,9 @@ impl Bench {
         let file = directory.path().join("cases.jsonl");
         let mut out = std::io::BufWriter::new(std::fs::File::create(&file).unwrap());
         for line in 0..persons {
-            let mut case: serde_json::Value = serde_json::from_str(&case(&crate::federation::number(line))).unwrap();
+            let mut case: serde_json::Value =
+                serde_json::from_str(&case(&number(line), Duration::from_secs(60))).unwrap();
             case["case"] = format!("{persons} {round} {line} {}", std::process::id()).into();
-            case["budget_ms"] = 60_000.into();
             writeln!(out, "{case}").unwrap();
         }
         out.into_inner().unwrap().sync_all().unwrap();
@@ -87,14 +101,5 @@ impl Bench {
         let report: serde_json::Value = serde_json::from_str(&said).unwrap();
         assert_eq!(report["complete"], persons, "{report:#}");
         Batch { first, whole }
-    }
-
-    /// The largest that each node ever was, in megabytes: province, city, district.
-    fn memory_at_most(&self) -> String {
-        let each = self
-            .processes()
-            .into_iter()
-            .map(|node| format!("{:.0}", memory(node, "VmHWM")));
-        format!("{} MB", each.collect::<Vec<_>>().join(", "))
     }
 }

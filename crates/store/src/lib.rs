@@ -6,6 +6,7 @@
 //! one transaction under the head's lock: while a large one is written, the log waits.
 
 mod backup;
+mod blocks;
 mod checkpoints;
 mod clock;
 mod compose;
@@ -22,7 +23,6 @@ mod script;
 mod sealing;
 mod sequencer;
 mod standing;
-mod tiles;
 mod verify;
 mod witness;
 
@@ -151,7 +151,7 @@ pub struct Store {
     verifier: VerifierKey,
     jobs: tokio::sync::mpsc::Sender<sequencer::Job>,
     batches: tokio::sync::mpsc::Sender<sequencer::Job>,
-    tiles: Arc<tiles::Tiles>,
+    blocks: Arc<blocks::Blocks>,
     /// This process among those that share the database.
     process: Arc<str>,
     clock: Arc<clock::LogClock>,
@@ -239,7 +239,7 @@ impl Store {
             verifier,
             jobs,
             batches,
-            tiles: Arc::default(),
+            blocks: Arc::default(),
             process: Arc::clone(&process),
             clock: Arc::clone(&clock),
             ground: Arc::clone(&ground),
