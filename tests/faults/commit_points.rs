@@ -100,16 +100,16 @@ fn f20_kill_9_after_each_flush_of_an_answerer_loses_nothing_and_repeats_nothing(
 
 #[test]
 #[ignore = "minutes: just faults"]
-fn f20_kill_9_at_each_fifth_write_of_asker_answerer_and_relay() {
+fn f20_kill_9_at_each_ninth_write_of_asker_answerer_and_relay() {
     let all = WRITE | SYNC | SIZE | RENAME;
     for code in [421_002, 421_003, 421_000] {
-        assert!(f20(code, all, &[Act::KillBefore, Act::Tear], 5) > 4);
+        assert!(f20(code, all, &[Act::KillBefore, Act::Tear], 9) > 2);
     }
 }
 
 #[test]
 #[ignore = "minutes: just faults"]
-fn f20_kill_9_at_each_word_to_postgresql_of_asker_and_answerer() {
+fn f20_kill_9_at_each_ninth_word_to_postgresql_of_asker_and_answerer() {
     for code in [421_002, 421_003] {
         let cluster = Cluster::start();
         let mut rig = Rig::found();
@@ -121,7 +121,7 @@ fn f20_kill_9_at_each_word_to_postgresql_of_asker_and_answerer() {
         let sabotage = Sabotage::of_port(rig.place.path(), cluster.port());
         let sabotage = under(sabotage, &mut rig, code);
         let acts = [Act::KillBefore, Act::KillAfter];
-        assert!(killed(&mut rig, code, &sabotage, SEND, &acts, 1) > 4);
+        assert!(killed(&mut rig, code, &sabotage, SEND, &acts, 9) > 2);
     }
 }
 
