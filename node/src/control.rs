@@ -14,6 +14,7 @@ use sanku_exchange::lost::Lost;
 use sanku_exchange::{Asked, CASES, Case, ExchangeError, Line, Progress, trace};
 use sanku_federation_protocol::body::Subject;
 use sanku_federation_protocol::names::{Origin, StatementId};
+use sanku_federation_protocol::statement::Statement;
 use sanku_federation_protocol::trace::Trace;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -278,15 +279,14 @@ async fn lost(State(exchange): State<SharedExchange>, Json(log): Json<LostOf>) -
             }
             Err(error) => json!({ "event": "failed", "message": error.to_string() }),
         };
-        let _ = sender.send(line).await;
+        let _ = sender.send(format!("{line}\n")).await;
     })
 }
 
 /// A line for each statement of a lost run; the first bears the run itself.
-fn lost_lines(lost: &Lost) -> Vec<Value> {
+fn lost_lines(lost: &Lost) -> Vec<String> {
     let statements = lost.run.statements.iter().enumerate();
-    let line = |(place, statement): (usize, &_)| {
-        let statement: &sanku_federation_protocol::statement::Statement = statement;
+    let line = |(place, statement): (usize, &Statement)| {
         json!({
             "event": "lost", "holder": lost.holder, "log": lost.run.origin, "index": lost.run.first + place as u64,
             "kind": statement.entry.said.kind(), "leaf": statement.leaf, "time": statement.entry.time,
@@ -294,7 +294,7 @@ fn lost_lines(lost: &Lost) -> Vec<Value> {
             "lines": (place == 0).then_some(&lost.about.lines),
         })
     };
-    statements.map(|(place, statement)| line((place, statement))).collect()
+    statements.map(|statement| format!("{}\n", line(statement))).collect()
 }
 
 async fn status(State(Desk(node)): State<Desk>) -> Response {
