@@ -286,7 +286,7 @@ async fn lost(State(exchange): State<SharedExchange>, Json(log): Json<LostOf>) -
 /// A line for each statement of a lost run; the first bears the run itself.
 fn lost_lines(lost: &Lost) -> Vec<String> {
     let statements = lost.run.statements.iter().enumerate();
-    let line = |(place, statement): (usize, &Statement)| {
+    let line = |place: usize, statement: &Statement| {
         json!({
             "event": "lost", "holder": lost.holder, "log": lost.run.origin, "index": lost.run.first + place as u64,
             "kind": statement.entry.said.kind(), "leaf": statement.leaf, "time": statement.entry.time,
@@ -294,7 +294,9 @@ fn lost_lines(lost: &Lost) -> Vec<String> {
             "lines": (place == 0).then_some(&lost.about.lines),
         })
     };
-    statements.map(|statement| format!("{}\n", line(statement))).collect()
+    statements
+        .map(|(place, statement)| format!("{}\n", line(place, statement)))
+        .collect()
 }
 
 async fn status(State(Desk(node)): State<Desk>) -> Response {
