@@ -14,6 +14,7 @@
 #[allow(dead_code, reason = "shared with the tests of processes")]
 mod attacker;
 mod clock;
+mod cluster;
 mod commit_points;
 mod database_server;
 mod disk;
@@ -27,6 +28,7 @@ mod restores;
 mod rig;
 mod sabotage;
 mod schema;
+mod storm;
 mod torn;
 
 use std::collections::BTreeSet;

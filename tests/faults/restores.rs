@@ -1,10 +1,9 @@
-//! F38 on PostgreSQL: backups that come back into a server's database, and into the other kind; a replica that was behind
-//! when it was promoted.
+//! F38 on PostgreSQL: backups that come back into a server's database, and into the other kind.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use crate::database_server::{Cluster, on_postgres};
+use crate::cluster::Cluster;
+use crate::database_server::on_postgres;
 use crate::rig::{Rig, json_of, outcome, run};
 use crate::{answers, status, until};
 
@@ -58,18 +57,6 @@ fn works(rig: &mut Rig, entries: u64, id: &str) {
     rig.kill(HERE);
 }
 
-/// Tables and schemas of a server's database.
-fn query(cluster: &Cluster, sql: &str) -> String {
-    let mut client = cluster.command("psql");
-    let out = client
-        .arg(cluster.url())
-        .args(["-Atc", sql])
-        .stdout(Stdio::piped())
-        .output()
-        .unwrap();
-    String::from_utf8(out.stdout).unwrap().trim().to_owned()
-}
-
 #[test]
 fn f38_a_backup_comes_back_into_postgresql_and_from_either_kind_of_database_into_the_other() {
     let cluster = Cluster::start();
@@ -90,7 +77,7 @@ fn f38_a_backup_comes_back_into_postgresql_and_from_either_kind_of_database_into
 
     // Of another node, or changed: refused, and the live schema is as it was, with nothing beside it.
     let schemas = "SELECT string_agg(nspname, ' ' ORDER BY nspname) FROM pg_namespace WHERE nspname !~ '^pg_'";
-    let before = (query(&cluster, schemas), query(&cluster, "SELECT checkpoint FROM head"));
+    let before = (cluster.value(schemas), cluster.value("SELECT checkpoint FROM head"));
     let mut bytes = std::fs::read(&right).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -100,7 +87,7 @@ fn f38_a_backup_comes_back_into_postgresql_and_from_either_kind_of_database_into
     assert_eq!(refused.status.code(), Some(1));
     assert!(!refused.stderr.is_empty());
     assert_eq!(
-        (query(&cluster, schemas), query(&cluster, "SELECT checkpoint FROM head")),
+        (cluster.value(schemas), cluster.value("SELECT checkpoint FROM head")),
         before
     );
 
@@ -114,7 +101,7 @@ fn f38_a_backup_comes_back_into_postgresql_and_from_either_kind_of_database_into
     );
     let kept = document["old_database"].as_str().unwrap();
     assert_eq!(
-        query(&cluster, &format!("SELECT size FROM {kept}.head")),
+        cluster.value(&format!("SELECT size FROM {kept}.head")),
         entries.to_string(),
         "the old one is kept"
     );
@@ -146,115 +133,9 @@ fn f38_a_backup_comes_back_into_postgresql_and_from_either_kind_of_database_into
     let newest = backup(&rig, "from-sqlite", &to);
     rig.kill(HERE);
     let entries = rig.entries(HERE);
-    query(&cluster, "CREATE DATABASE other");
+    cluster.value("CREATE DATABASE other");
     rig.configure(HERE, "sqlite:node.db", &cluster.url().replace("/postgres?", "/other?"));
     let restored = restore(&rig, &newest);
     assert_eq!(restored.status.code(), Some(0), "{restored:?}");
     works(&mut rig, entries, &id);
-}
-
-#[test]
-fn f38_a_replica_that_lagged_when_it_was_promoted_is_known_and_the_newest_database_ends_it() {
-    let cluster = Cluster::start();
-    let replica = tempfile::tempdir().unwrap();
-    let (data, socket) = (replica.path().join("data"), replica.path().display().to_string());
-    let data = data.display().to_string();
-    crate::system(&["chown", "postgres", &socket]);
-    let mut rig = on_postgres(&cluster, HERE);
-    let first = ask(&rig);
-    cluster.run(
-        "pg_basebackup",
-        &["-D", &data, "-R", "-X", "stream", "-d", &cluster.url()],
-    );
-    // Beside the primary on another port; in its place, once that is gone, on its own.
-    let port = crate::rig::listener().local_addr().unwrap().port();
-    let run_replica = |port: u16| {
-        let log = format!("{socket}/log");
-        let options = format!("-k {socket} -p {port} -c listen_addresses=127.0.0.1");
-        cluster.run(
-            "pg_ctl",
-            &["-D", &data, "-w", "-s", "-l", &log, "-o", &options, "start"],
-        );
-    };
-    run_replica(port);
-    let on_replica = |sql: &str| {
-        let url = cluster
-            .url()
-            .replace(&format!(":{}/", cluster.port), &format!(":{port}/"));
-        let mut client = cluster.command("psql");
-        let out = client
-            .arg(url)
-            .args(["-Atc", sql])
-            .stdout(Stdio::piped())
-            .output()
-            .unwrap();
-        String::from_utf8(out.stdout).unwrap().trim().to_owned()
-    };
-    let size = query(&cluster, "SELECT size FROM head");
-    until("the replica", Duration::from_secs(20), || {
-        on_replica("SELECT size FROM head") == size
-    });
-    on_replica("SELECT pg_wal_replay_pause()");
-    let second = ask(&rig);
-    let newest: u64 = query(&cluster, "SELECT size FROM head").parse().unwrap();
-    assert_eq!(on_replica("SELECT size FROM head"), size, "it lags");
-    // The primary dies; what it had sent and the replica had not replayed is lost with the replica's own log.
-    cluster.end();
-    cluster.run("pg_ctl", &["-D", &data, "-m", "immediate", "-s", "stop"]);
-    let signal = format!("{data}/standby.signal");
-    std::fs::remove_file(&signal).unwrap();
-    std::fs::write(format!("{data}/recovery.signal"), "").unwrap();
-    let settings = format!("{data}/postgresql.auto.conf");
-    let before = std::fs::read_to_string(&settings).unwrap();
-    let mut lines: String = before
-        .lines()
-        .filter(|line| !line.starts_with("primary_conninfo"))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    // Recovery ends where the replica stood.
-    lines += "recovery_target = 'immediate'\nrecovery_target_action = 'promote'\nrestore_command = 'false'\n";
-    std::fs::write(&settings, lines).unwrap();
-    run_replica(cluster.port);
-    until("the promoted replica", Duration::from_secs(30), || {
-        query(&cluster, "SELECT pg_is_in_recovery()") == "f"
-    });
-    let holds: u64 = query(&cluster, "SELECT size FROM head").parse().unwrap();
-    println!("F38: the promoted replica holds {holds} of {newest} entries");
-    assert!(holds < newest);
-    // The running process knows what it signed: it says nothing on top of the older log.
-    until("recovering", Duration::from_secs(30), || {
-        status(&rig, HERE)["state"] == "recovering"
-    });
-    let said = status(&rig, HERE);
-    assert_eq!(
-        (
-            said["recovering"]["why"].as_str(),
-            said["recovering"]["missing"].as_u64()
-        ),
-        (Some("behind"), Some(newest - holds)),
-        "{said:#}"
-    );
-    let (_, result) = rig.ask(&rig.case("case.json", |_| {}));
-    assert_ne!(outcome(&result, HERE), "answered");
-    assert_eq!(
-        query(&cluster, "SELECT size FROM head"),
-        holds.to_string(),
-        "nothing was signed"
-    );
-    // A start on it is told, too.
-    rig.kill(HERE);
-    rig.serve(HERE);
-    until("recovering", Duration::from_secs(30), || {
-        status(&rig, HERE)["state"] == "recovering"
-    });
-    // The newest database is put in its place: it goes on by itself.
-    cluster.run("pg_ctl", &["-D", &data, "-m", "immediate", "-s", "stop"]);
-    cluster.begin();
-    until("working", Duration::from_secs(30), || {
-        status(&rig, HERE)["state"] == "working"
-    });
-    for id in [&first, &second] {
-        assert_eq!(answers(&rig, id).len(), 4);
-    }
-    ask(&rig);
 }
