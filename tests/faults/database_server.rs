@@ -368,12 +368,7 @@ fn g05_a_question_that_two_processes_of_a_node_search_at_once_is_disclosed_once(
     until("working", Duration::from_secs(30), || {
         status(&rig, 421_003)["state"] == "working"
     });
-    let count = |sql: &str| -> u64 {
-        let mut client = cluster.command("psql");
-        let client = client.arg(cluster.url()).args(["-Atc", sql]).stdout(Stdio::piped());
-        let out = client.output().unwrap();
-        String::from_utf8(out.stdout).unwrap().trim().parse().unwrap()
-    };
+    let count = |sql: &str| -> u64 { cluster.value(sql).parse().unwrap() };
     let answers = || count("SELECT count(*) FROM log WHERE convert_from(entry, 'UTF8') LIKE '%\"kind\":\"answer\"%'");
     for (turn, run) in (1..).zip(&runs) {
         // Nobody can write for a moment: both processes search, and come to the log with what they found.
