@@ -111,6 +111,9 @@ pub enum StoreError {
     /// The mandate was withdrawn before this could be written: nothing was written for this call.
     #[error("授权书已撤回，未写入 the mandate was withdrawn, nothing was written")]
     Withdrawn,
+    /// Another process of this node said something about the question meanwhile: nothing was written for this call.
+    #[error("另一进程已作出回答，未写入 another process said it meanwhile, nothing was written")]
+    SaidMeanwhile,
     /// The log has no such entry.
     #[error("没有这条记录，日志共 {size} 条 no such entry: the log has {size}")]
     NoSuchEntry {
