@@ -8,8 +8,10 @@ use crate::namespaces::Net;
 use crate::rig::{CODES, Rig, json_of, outcome};
 use crate::{answers, event, put, status, until};
 
-/// A budget of two seconds, and one for the way.
-const AT_MOST: Duration = Duration::from_secs(3);
+/// Time enough that each hop's reserve of a twentieth lets it say on a busy machine what it observed.
+const BUDGET: Duration = Duration::from_secs(4);
+/// G6: the budget and a second.
+const AT_MOST: Duration = Duration::from_secs(5);
 
 fn serve_all(rig: &mut Rig) {
     for code in CODES {
@@ -20,7 +22,10 @@ fn serve_all(rig: &mut Rig) {
 
 /// Asks the usual case at a node; it ends in time.
 fn asked_at(rig: &Rig, code: u32) -> Value {
-    let case = std::fs::read_to_string(rig.case("case.json", |_| {})).unwrap();
+    let case = rig.case("case.json", |case| {
+        case["budget_ms"] = u64::try_from(BUDGET.as_millis()).unwrap().into();
+    });
+    let case = std::fs::read_to_string(case).unwrap();
     let began = Instant::now();
     let lines = put(&rig.folder(code).join("run/node.sock"), &case);
     let took = began.elapsed();
