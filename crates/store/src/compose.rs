@@ -28,6 +28,8 @@ pub(crate) struct Read {
     pub(crate) next: i64,
     /// Mandates that are withdrawn, and until when that counts.
     pub(crate) withdrawn: Withdrawn,
+    /// Orders that were executed.
+    pub(crate) executed: BTreeSet<Hash>,
 }
 
 /// By asker and mandate.
@@ -160,6 +162,7 @@ impl Sequencer {
         let mut learned: HashMap<String, Held> = HashMap::new();
         let mut imported = read.imports.clone();
         let mut withdrawn = read.withdrawn.clone();
+        let mut executed = read.executed.clone();
         let mut imports = Vec::new();
         let mut made = HashMap::new();
         let mut results = Vec::new();
@@ -172,7 +175,7 @@ impl Sequencer {
         {
             let known = learned.get(key_name).or_else(|| read.held.get(key_name));
             let mut held = known.or_else(|| self.recent.of(key_name)).cloned().unwrap_or_default();
-            if let Some(why) = refused(effects, held.leaf, &imported, &withdrawn, now) {
+            if let Some(why) = refused(effects, held.leaf, (&imported, &withdrawn, &executed), now) {
                 results.push(Err(why));
                 continue;
             }
@@ -250,6 +253,19 @@ impl Sequencer {
                         rows.holds(run, 1);
                     }
                     Effect::Holds(run) => rows.holds(run, 0),
+                    Effect::Executed { order, action } => {
+                        executed.insert(*order);
+                        let values = vec![
+                            order.bytes().to_vec().into(),
+                            action.as_str().into(),
+                            number.into(),
+                            first.cast_signed().into(),
+                            now.millis().into(),
+                        ];
+                        let sql =
+                            "INSERT INTO orders (hash, action, number, idx, executed, done) VALUES (?, ?, ?, ?, ?, 0)";
+                        rows.others.push((sql, values));
+                    }
                     Effect::Under { asker, mandate } => {
                         rows.mandates.insert((i64::from(asker.number()), mandate.to_string()));
                     }
@@ -371,6 +387,7 @@ impl Sequencer {
             | Effect::Received { .. }
             | Effect::Holds(_)
             | Effect::Under { .. }
+            | Effect::Executed { .. }
             | Effect::Import(_) => {}
         }
     }
@@ -419,12 +436,11 @@ impl Sequencer {
 }
 
 /// Why a call has no effect at all: other bytes stand under its question's id, its mandate was withdrawn while the caller
-/// searched, or its import is in.
+/// searched, its order was executed, or its import is in.
 fn refused(
     effects: &[Effect],
     stands: Option<Hash>,
-    imported: &HashMap<Hash, i64>,
-    withdrawn: &Withdrawn,
+    (imported, withdrawn, executed): (&HashMap<Hash, i64>, &Withdrawn, &BTreeSet<Hash>),
     now: Time,
 ) -> Option<StoreError> {
     effects.iter().find_map(|effect| match effect {
@@ -434,6 +450,7 @@ fn refused(
         Effect::Under { asker, mandate } if withdrawn.get(&(*asker, *mandate)).is_some_and(|until| *until >= now) => {
             Some(StoreError::Withdrawn)
         }
+        Effect::Executed { order, .. } if executed.contains(order) => Some(StoreError::Executed),
         Effect::Import(import) => imported.get(&import.digest).map(|number| StoreError::AlreadyImported {
             number: number.unsigned_abs(),
         }),

@@ -297,21 +297,23 @@ fn lost_a_race(error: &Unopened) -> bool {
 /// How many steps the schema has.
 pub(crate) const STEPS: usize = NAMES.len();
 /// The schema's steps, the same for both.
-const NAMES: [&str; 4] = ["first", "queue", "witness", "checkpoints"];
-const SQLITE: [&str; 4] = [
+const NAMES: [&str; 5] = ["first", "queue", "witness", "checkpoints", "orders"];
+const SQLITE: [&str; 5] = [
     include_str!("../migrations/0001.sqlite.sql"),
     include_str!("../migrations/0002.sqlite.sql"),
     include_str!("../migrations/0003.sqlite.sql"),
     include_str!("../migrations/0004.sqlite.sql"),
+    include_str!("../migrations/0005.sqlite.sql"),
 ];
-const POSTGRES: [&str; 4] = [
+const POSTGRES: [&str; 5] = [
     include_str!("../migrations/0001.postgres.sql"),
     include_str!("../migrations/0002.postgres.sql"),
     include_str!("../migrations/0003.postgres.sql"),
     include_str!("../migrations/0004.postgres.sql"),
+    include_str!("../migrations/0005.postgres.sql"),
 ];
 
-fn migrator(steps: &[&'static str; 4]) -> Migrator {
+fn migrator(steps: &[&'static str; 5]) -> Migrator {
     let steps = (1..).zip(NAMES).zip(steps).map(|((number, name), sql)| {
         let sql = AssertSqlSafe(*sql).into_sql_str();
         Migration::new(number, Cow::Borrowed(name), MigrationType::Simple, sql, false)

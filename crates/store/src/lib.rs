@@ -12,6 +12,7 @@ mod compose;
 mod database;
 mod ground;
 mod log;
+mod orders;
 mod pace;
 mod questions;
 mod queue;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 pub use backup::{SCHEMA, Scratch, tables};
 pub use checkpoints::{Cover, HeldCheckpoint, OpenLog, StoredFork, Unwitnessed};
 pub use ground::{Recovering, Remembered as RememberedCheckpoint, Teller, Unfit};
+pub use orders::ExecutedOrder;
 pub use pace::{Call, Later, Pace};
 pub use questions::{Remembered, key_name};
 pub use queue::{AskedKind, Claim, Claimed};
@@ -103,6 +105,9 @@ pub enum StoreError {
     /// The mandate was withdrawn before this could be written: nothing was written for this call.
     #[error("授权书已撤回，未写入 the mandate was withdrawn, nothing was written")]
     Withdrawn,
+    /// The order was executed before: nothing was written for this call.
+    #[error("指令已执行过，未写入 the order was executed before, nothing was written")]
+    Executed,
     /// The log has no such entry.
     #[error("没有这条记录，日志共 {size} 条 no such entry: the log has {size}")]
     NoSuchEntry {

@@ -92,6 +92,13 @@ pub enum Effect {
         /// When; nothing at its end.
         due: Option<Time>,
     },
+    /// An order of two persons is executed by these statements: once, ever.
+    Executed {
+        /// Its hash.
+        order: Hash,
+        /// What was ordered.
+        action: String,
+    },
     /// Records come in.
     Import(Box<ImportRows>),
 }
@@ -311,6 +318,12 @@ impl Sequencer {
                         let row = sqlx::query("SELECT until FROM withdrawals WHERE asker = $1 AND mandate = $2").bind(i64::from(asker.number())).bind(mandate.to_string()).fetch_optional(&mut *tx).await?;
                         if let Some(row) = row {
                             read.withdrawn.insert((*asker, *mandate), Time::from_millis(row.try_get(0)?));
+                        }
+                    }
+                    if let Effect::Executed { order, .. } = effect {
+                        let row = sqlx::query("SELECT 1 FROM orders WHERE hash = $1").bind(order.bytes().to_vec()).fetch_optional(&mut *tx).await?;
+                        if row.is_some() {
+                            read.executed.insert(*order);
                         }
                     }
                     if let Effect::Import(import) = effect {

@@ -116,6 +116,7 @@ async fn suite(url: &str) {
     s30_what_is_remembered_outside_the_database_binds(url).await;
     f39_a_dump_under_writing_is_one_moment_and_comes_back_whole(url).await;
     what_is_held_is_covered_once_and_forks_are_kept(url).await;
+    c13_an_order_is_executed_once_whoever_tries(url).await;
 }
 
 async fn what_is_held_is_covered_once_and_forks_are_kept(url: &str) {
@@ -1030,4 +1031,53 @@ fn many_processes_open_one_file_at_the_same_moment() {
             opener.join().unwrap();
         }
     }
+}
+
+/// An order's act and the row that remembers it are one; nobody writes either twice.
+async fn c13_an_order_is_executed_once_whoever_tries(url: &str) {
+    let (store, other) = (open(url).await, open(url).await);
+    let order = Hash::of(b"an order");
+    let executed = |order: Hash| {
+        let action = "node.suspend".to_owned();
+        vec![Effect::Executed { order, action }]
+    };
+    let said = |store: &Store, order: Hash| {
+        let store = store.clone();
+        async move {
+            store
+                .append("acts".to_owned(), vec![act("an order")], executed(order))
+                .await
+        }
+    };
+    assert_eq!(store.executed_order(&order).await.unwrap(), None);
+    let committed = said(&store, order).await.unwrap();
+    let size = store.checkpoint().await.unwrap().0.size;
+    let kept = store.executed_order(&order).await.unwrap().unwrap();
+    assert_eq!(
+        (kept.entry, kept.action.as_str(), kept.done),
+        ((1, committed.run.first), "node.suspend", false)
+    );
+    assert!(matches!(said(&store, order).await, Err(StoreError::Executed)));
+    assert!(matches!(said(&other, order).await, Err(StoreError::Executed)));
+    assert_eq!(
+        store.checkpoint().await.unwrap().0.size,
+        size,
+        "what is refused is no act"
+    );
+    store.order_is_done(&order).await.unwrap();
+    assert!(other.executed_order(&order).await.unwrap().unwrap().done);
+    // Twice in one group, and by two processes at one moment: one of them, and the others are told.
+    let at_once = Hash::of(b"another order");
+    let all = tokio::join!(
+        said(&store, at_once),
+        said(&store, at_once),
+        said(&other, at_once),
+        said(&other, at_once)
+    );
+    let results = [all.0, all.1, all.2, all.3];
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+    let told = |result: &&Result<_, StoreError>| matches!(result, Err(StoreError::Executed));
+    assert_eq!(results.iter().filter(told).count(), 3, "{results:?}");
+    assert_eq!(store.executed_orders().await.unwrap().len(), 2);
+    store.verify(|_, _| {}).await.unwrap();
 }
