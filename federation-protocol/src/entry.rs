@@ -144,6 +144,19 @@ entries! {
     }
 }
 
+impl Said {
+    /// The leaf hash of the statement that it responds to.
+    pub const fn re(&self) -> Option<Hash> {
+        match self {
+            Self::Answer(AnswerEntry { re, .. })
+            | Self::Refusal(RefusalEntry { re, .. })
+            | Self::Account(AccountEntry { re })
+            | Self::Result(ResultEntry { re, .. }) => Some(*re),
+            Self::Query(_) | Self::Withdrawal(_) | Self::Act(_) => None,
+        }
+    }
+}
+
 /// A parsed entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

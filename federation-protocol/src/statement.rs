@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use sanku_tlog::{Checkpoint, Hash, NoteError, SignedNote, VerifierKey, cut_run, leaf_hash, root_of_run};
+use sanku_tlog::{Checkpoint, Hash, NoteError, SignedNote, VerifierKey, cut_runs, leaf_hash, root_of_run};
 use sanku_values::Time;
 
 use crate::body::{AnswerBody, Body};
@@ -176,6 +176,18 @@ impl Verified<Statement> {
             ..self.0
         }))
     }
+
+    /// The same with its body sealed to somebody, if it is an answer or a refusal; accounts stay open, they hold no personal data.
+    pub fn sealed_to(&self, key: &crate::seal::SealingPublicKey) -> Result<Self, crate::seal::SealError> {
+        use crate::entry::Said;
+        match (&self.entry.said, &self.body) {
+            (Said::Answer(_) | Said::Refusal(_), BodyPart::Open(body)) => Ok(Self(Statement {
+                body: BodyPart::Sealed(key.seal(&self.line, body)?),
+                ..self.0.clone()
+            })),
+            _ => Ok(self.clone()),
+        }
+    }
 }
 
 /// A run as it was read.
@@ -282,45 +294,49 @@ impl VerifiedRun {
 
     /// A part of the run, with a proof of its own.
     pub fn cut(&self, offset: usize, count: usize) -> Option<Self> {
+        self.cut_into(&[(offset, count)])?.pop()
+    }
+
+    /// Parts of the run, by offset and count, each with a proof of its own.
+    pub fn cut_into(&self, cuts: &[(usize, usize)]) -> Option<Vec<Self>> {
+        if let [(0, count)] = cuts
+            && *count == self.statements.len()
+        {
+            return Some(vec![self.clone()]);
+        }
         let leaves: Vec<_> = self.statements.iter().map(|statement| statement.leaf).collect();
-        let proof = cut_run(&leaves, self.first, self.size, &self.proof, offset, count).ok()?;
-        Some(Self {
-            checkpoint: Arc::clone(&self.checkpoint),
-            size: self.size,
-            root: self.root,
-            origin: self.origin.clone(),
-            first: self.first + offset as u64,
-            proof,
-            statements: self.statements.get(offset..offset + count)?.to_vec(),
-        })
+        let proofs = cut_runs(&leaves, self.first, self.size, &self.proof, cuts).ok()?;
+        let parts = cuts.iter().zip(proofs).map(|((offset, count), proof)| {
+            Some(Self {
+                checkpoint: Arc::clone(&self.checkpoint),
+                size: self.size,
+                root: self.root,
+                origin: self.origin.clone(),
+                first: self.first + *offset as u64,
+                proof,
+                statements: self.statements.get(*offset..*offset + *count)?.to_vec(),
+            })
+        });
+        parts.collect()
     }
 
-    /// The same run with every body that was sealed to this key opened.
-    pub fn opened(self, key: &SealingKey) -> Result<Self, RunError> {
-        let statements = self
-            .statements
-            .into_iter()
-            .map(|statement| statement.opened(key))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { statements, ..self })
-    }
-
-    /// The same run with the bodies of answers and refusals sealed to somebody; accounts stay open, they hold no personal data.
-    pub fn sealed_to(&self, key: &crate::seal::SealingPublicKey) -> Result<Self, crate::seal::SealError> {
-        use crate::entry::Said;
-        let seal = |statement: &Verified<Statement>| match (&statement.entry.said, &statement.body) {
-            (Said::Answer(_) | Said::Refusal(_), BodyPart::Open(body)) => {
-                let sealed = key.seal(&statement.line, body)?;
-                Ok(Verified(Statement {
-                    body: BodyPart::Sealed(sealed),
-                    ..statement.0.clone()
-                }))
+    /// The run cut into what responds to each statement, named by its leaf hash: neighbours that respond to the same one stay
+    /// together.
+    pub fn by_question(&self) -> Vec<(Option<Hash>, Self)> {
+        let mut names = Vec::new();
+        let mut cuts: Vec<(usize, usize)> = Vec::new();
+        for (place, statement) in self.statements.iter().enumerate() {
+            let re = statement.entry.said.re();
+            match cuts.last_mut() {
+                Some((_, count)) if names.last() == Some(&re) => *count += 1,
+                _ => {
+                    names.push(re);
+                    cuts.push((place, 1));
+                }
             }
-            _ => Ok(statement.clone()),
-        };
-        Ok(Self {
-            statements: self.statements.iter().map(seal).collect::<Result<_, _>>()?,
-            ..self.clone()
-        })
+        }
+        // A verified run has every cut of itself.
+        let parts = self.cut_into(&cuts).unwrap_or_default();
+        names.into_iter().zip(parts).collect()
     }
 }

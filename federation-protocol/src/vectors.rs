@@ -116,6 +116,24 @@ fn streams(world: &World) -> Vec<(String, String)> {
         format!("{}H \n{}", whole(CITY), whole(THERE)),
     ));
 
+    // Two questions that go the same way, and what a target says of both.
+    let mut batch = World::new();
+    for _ in 0..2 {
+        batch.ask_bent(minute(0), |entry, _| entry.priority = crate::names::Priority::Batch);
+        batch.answer(THERE, minute(1), 0, nothing());
+        batch.account(THERE, minute(1), &[]);
+    }
+    let asked = write_run(&batch.whole(HERE));
+    all.push(("a batch: two questions in one run".to_owned(), asked));
+    let said = batch.whole(THERE);
+    all.push(("a batch: what is said of both in one run".to_owned(), write_run(&said)));
+    for (place, (_, part)) in said.by_question().iter().enumerate() {
+        all.push((
+            format!("a batch: what is said of question {place}, cut from it"),
+            write_run(part),
+        ));
+    }
+
     // Each single key of each kind's entry changed: the leaf is another, or the line is none.
     for (of, index) in (0..here.statements.len() as u64)
         .map(|index| (HERE, index))

@@ -52,7 +52,7 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// 联查一个家庭 Look one household up in all databases
     #[command(
-        after_help = "例 Examples:\n  sanku --config node.toml query case.json\n  sanku --config node.toml query --again 019a…   再问未答的节点 ask again whoever has not answered\n  sanku --config node.toml query case.json --wait  等到全部答复或到期 wait for late answers"
+        after_help = "例 Examples:\n  sanku --config node.toml query case.json\n  sanku --config node.toml query --again 019a…   再问未答的节点 ask again whoever has not answered\n  sanku --config node.toml query case.json --wait  等到全部答复或到期 wait for late answers\n  sanku --config node.toml query --batch cases.jsonl 普查：每行一个案件，可续 a batch: one case a line, resumable"
     )]
     Query(QueryArgs),
     /// 撤回授权书 Withdraw a mandate: from then on nobody may look this family up under it
@@ -191,13 +191,20 @@ pub(crate) struct QueryArgs {
     /// 案件文件（`-` 为标准输入） The case file (`-`: standard input)
     #[arg(
         value_name = "CASE.json",
-        required_unless_present = "again",
+        required_unless_present_any = ["again", "batch"],
         conflicts_with = "again"
     )]
     pub(crate) case: Option<PathBuf>,
     /// 再问一次此前的查询 Ask an earlier question again
     #[arg(long, value_name = "ID")]
     pub(crate) again: Option<String>,
+    /// 普查：每行一个案件的文件；同一文件再运行一次即从中断处继续，已问的不再重问
+    /// A batch: a file with one case a line; the same file again goes on where it broke off and asks nothing twice
+    #[arg(long, value_name = "CASES.jsonl", conflicts_with_all = ["case", "again", "wait"])]
+    pub(crate) batch: Option<PathBuf>,
+    /// 普查结果文件，每行一个结果（默认与案件文件同目录）Where a batch's results go, one a line (default: beside the cases)
+    #[arg(long, value_name = "RESULTS.jsonl", requires = "batch")]
+    pub(crate) out: Option<PathBuf>,
     /// 等待补答，直到完整或到期；每次变化即显示 Wait for late answers until it is complete or expires
     #[arg(long)]
     pub(crate) wait: bool,

@@ -1,6 +1,7 @@
 //! The commands, a file each; short ones stand together.
 
 pub(crate) mod backup;
+pub(crate) mod batch;
 pub(crate) mod certs;
 pub(crate) mod check;
 pub(crate) mod demo;

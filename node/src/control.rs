@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use http::{StatusCode, header};
-use sanku_exchange::{Case, ExchangeError, Progress, trace};
+use sanku_exchange::{CASES, Case, ExchangeError, Line, Progress, trace};
 use sanku_federation_protocol::names::StatementId;
 use sanku_federation_protocol::trace::Trace;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,7 @@ pub(crate) fn router(node: Arc<Running>) -> Router {
     Router::new()
         .route("/query", post(query))
         .route("/again", post(again))
+        .route("/batch", post(batch))
         .route("/withdraw", post(withdraw))
         .layer(from_fn_with_state(desk.clone(), admit))
         // Whoever only looks on is not waited for.
@@ -104,6 +105,40 @@ async fn query(State(exchange): State<SharedExchange>, State(work): State<Work>,
         }),
         Err(why) => failed(StatusCode::BAD_REQUEST, "案件文件不对 the case file is wrong:", &why),
     }
+}
+
+/// Part of a batch, one case a line. What came of each is told as it is known, by its place among the lines.
+async fn batch(State(exchange): State<SharedExchange>, State(work): State<Work>, body: Bytes) -> Response {
+    let cases: Result<Vec<_>, _> = body
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(Case::parse)
+        .collect();
+    let cases = match cases {
+        Ok(cases) if cases.len() <= CASES => cases,
+        Ok(_) => return failed(StatusCode::BAD_REQUEST, "案件过多", "more than 256 cases in one call"),
+        Err(why) => return failed(StatusCode::BAD_REQUEST, "案件文件不对 the case file is wrong:", &why),
+    };
+    lines(&work, move |sender| async move {
+        let each = |place: usize, came: Line| {
+            let line = match came {
+                Ok(asked) => {
+                    let subjects = result::subjects(&asked.question);
+                    json!({ "place": place, "result": result::document(&asked, subjects.as_ref(), &exchange.trust(), exchange.now()) })
+                }
+                Err(error) => {
+                    let rule = match &error {
+                        ExchangeError::Refused(rule) => Some(rule.as_str()),
+                        _ => None,
+                    };
+                    json!({ "place": place, "refused": rule, "message": error.to_string() })
+                }
+            };
+            // There is room for every case of a call; whoever listened may have gone.
+            let _ = sender.try_send(line);
+        };
+        exchange.ask_batch(cases, each).await;
+    })
 }
 
 async fn again(State(exchange): State<SharedExchange>, State(work): State<Work>, Json(again): Json<Again>) -> Response {

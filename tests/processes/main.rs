@@ -9,6 +9,7 @@
 )]
 
 mod addresses;
+mod batch;
 mod byzantine;
 mod command_line;
 mod deploy;

@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use sanku_federation_protocol::names::Priority;
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_values::DivisionCode;
+use tokio::time::Instant;
 
-use crate::accept::{Accepted, Asking};
+use crate::accept::{Accepted, Asking, Question};
 use crate::authorise::Policy;
 use crate::budgets::Budgets;
 use crate::network::Network;
@@ -18,6 +21,9 @@ use crate::{Exchange, ExchangeError};
 const OF_A_PEER: usize = 32;
 /// Questions in hand at once, this node's own among them.
 const OF_THE_NODE: usize = 1024;
+
+/// How long a batch waits before it looks again whether its budgets are filled.
+const REFILL: Duration = Duration::from_millis(20);
 
 pub(crate) struct Admission {
     peers: Mutex<BTreeMap<DivisionCode, Arc<Slots>>>,
@@ -50,17 +56,27 @@ impl<N: Network> Exchange<N> {
     ///
     /// # Errors
     /// `unavailable` (503) without a place, `too_many` (429) when one of its asker's budgets is used up.
-    pub(crate) async fn admit(&self, from: DivisionCode, asked: &Accepted) -> Result<Places, Problem> {
+    pub(crate) async fn admit(
+        &self,
+        from: DivisionCode,
+        asked: &Accepted,
+        patience: Duration,
+    ) -> Result<Places, Problem> {
         let full = || Problem::new(ProblemKind::Unavailable, "too many questions in hand");
         let batch = asked.is_batch();
         let of_peer = self.admission.of(from).take_soon(batch).await.ok_or_else(full)?;
         let of_node = self.admission.node.take_soon(batch).await.ok_or_else(full)?;
-        self.charge(asked).map_err(|whose| {
-            Problem::new(
-                ProblemKind::TooMany,
-                format!("the {whose}'s budget of questions is used up"),
-            )
-        })?;
+        let until = Instant::now() + patience;
+        for question in &asked.questions {
+            // Nobody waits for a batch: it waits until its asker's budgets are filled again.
+            while let Err(whose) = self.charge(asked.asker(), question) {
+                if !batch || Instant::now() >= until {
+                    let why = format!("the {whose}'s budget of questions is used up");
+                    return Err(Problem::new(ProblemKind::TooMany, why));
+                }
+                tokio::time::sleep(REFILL).await;
+            }
+        }
         Ok(Places(vec![of_peer, of_node]))
     }
 
@@ -71,12 +87,12 @@ impl<N: Network> Exchange<N> {
     }
 
     /// Takes a question from its asker's budgets. Withdrawals cost nothing: nobody may be kept from withdrawing.
-    pub(crate) fn charge(&self, asked: &Accepted) -> Result<(), &'static str> {
-        let Asking::Query(entry, body) = &asked.asking else {
+    pub(crate) fn charge(&self, asker: DivisionCode, question: &Question) -> Result<(), &'static str> {
+        let Asking::Query(entry, body) = &question.asking else {
             return Ok(());
         };
         let budgets = &self.admission.budgets;
-        budgets.charge(asked.asker(), entry, body).map_err(|used_up| used_up.0)
+        budgets.charge(asker, entry, body).map_err(|used_up| used_up.0)
     }
 
     /// How many nodes, people and purposes have used of their budgets lately.
@@ -84,13 +100,17 @@ impl<N: Network> Exchange<N> {
         self.admission.budgets.remembered()
     }
 
-    /// The same for a question that this node is about to say.
-    pub(crate) fn charge_own(
+    /// The same for a question that this node is about to say. A batch waits for it.
+    pub(crate) async fn charge_own(
         &self,
         entry: &sanku_federation_protocol::entry::QueryEntry,
         body: &sanku_federation_protocol::body::QueryBody,
     ) -> Result<(), ExchangeError> {
-        let charged = self.admission.budgets.charge(self.here(), entry, body);
-        charged.map_err(|used_up| ExchangeError::TooMany(used_up.0))
+        loop {
+            match self.admission.budgets.charge(self.here(), entry, body) {
+                Err(_) if entry.priority == Priority::Batch => tokio::time::sleep(REFILL).await,
+                charged => return charged.map_err(|used_up| ExchangeError::TooMany(used_up.0)),
+            }
+        }
     }
 }

@@ -13,8 +13,8 @@ use sanku_federation_protocol::merge::Merged;
 use sanku_federation_protocol::names::{Priority, StatementId};
 use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_federation_protocol::stream::{Event, Reader};
-use sanku_store::{AskedKind, Effect, Unwitnessed, key_name};
-use sanku_tlog::Checkpoint;
+use sanku_store::{AskedKind, Effect, Part, Unwitnessed, Urgency, key_name};
+use sanku_tlog::{Checkpoint, Hash};
 use sanku_values::{DivisionCode, Time};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -33,6 +33,19 @@ pub enum Progress {
     Asked(StatementId, usize),
     /// A node said something.
     Heard(DivisionCode),
+}
+
+/// A question that may be asked.
+pub(crate) struct Posed {
+    pub(crate) id: StatementId,
+    pub(crate) entry: QueryEntry,
+    pub(crate) body: QueryBody,
+    /// How many targets it has.
+    pub(crate) targets: usize,
+    /// How long the answer may take.
+    pub(crate) budget: Duration,
+    /// The line of a batch's file that it comes from.
+    pub(crate) line: Option<Hash>,
 }
 
 /// What came of a question.
@@ -54,7 +67,21 @@ impl<N: Network> Exchange<N> {
     /// Asks about a household. Checks everything on itself first; nothing is logged if a rule forbids it.
     pub async fn ask(self: &Arc<Self>, case: Case, progress: impl Fn(Progress) + Send) -> Result<Asked, ExchangeError> {
         self.store.may_speak().await?;
-        let now = self.clock.now();
+        let posed = self.prepare(&case, None, self.clock.now()).await?;
+        let _places = self.admit_own(case.priority == Priority::Batch).await?;
+        self.charge_own(&posed.entry, &posed.body).await?;
+        let (id, count, budget) = (posed.id, posed.targets, posed.budget);
+        let run = self.pose(vec![posed], Urgency::Person).await?;
+        progress(Progress::Asked(id, count));
+        let asked = self.go(run, self.hop(budget, None, 1), true, &progress).await?;
+        asked.into_iter().next().ok_or(ExchangeError::NoSuchQuestion)
+    }
+
+    /// A case as a question that may be asked, not yet logged.
+    ///
+    /// # Errors
+    /// The rule that forbids it, or what is wrong with it.
+    pub(crate) async fn prepare(&self, case: &Case, line: Option<Hash>, now: Time) -> Result<Posed, ExchangeError> {
         let trust = self.trust.load_full();
         let (reference, registry, tree) = trust.registry().ok_or(ExchangeError::NoRegistry)?;
         let (scope, targets) = case.scope.parts();
@@ -119,38 +146,57 @@ impl<N: Network> Exchange<N> {
         {
             return Err(ExchangeError::Refused(rule));
         }
-        let _places = self.admit_own(case.priority == Priority::Batch).await?;
-        self.charge_own(&entry, &body)?;
-        let id = StatementId::generate(now);
-        let line = body.line()?;
-        let (expires, mandate) = (entry.expires, entry.mandate_id);
-        let draft = Draft {
-            id,
-            said: Said::Query(entry),
-            body: line,
-        };
+        Ok(Posed {
+            id: StatementId::generate(now),
+            entry,
+            body,
+            targets: count,
+            budget: Duration::from_millis(case.budget_ms),
+            line,
+        })
+    }
+
+    /// Logs questions as one run; each is in the queue from then on.
+    pub(crate) async fn pose(&self, posed: Vec<Posed>, urgency: Urgency) -> Result<VerifiedRun, ExchangeError> {
         let origin = self.store.origin().clone();
-        let effect = Effect::Said {
-            origin: origin.clone(),
+        let now = self.clock.now();
+        let mut parts = Vec::new();
+        for Posed {
             id,
-            leaf: None,
-            expires,
-        };
-        let budget = Duration::from_millis(case.budget_ms);
-        let queued = Effect::Asked {
-            id,
-            kind: AskedKind::Query,
-            mandate,
-            expires,
-            leased: now.plus(queue::lease(budget)),
-        };
-        let run = self
-            .store
-            .append(key_name(&origin, id), vec![draft], vec![effect, queued])
-            .await?
-            .run;
-        progress(Progress::Asked(id, count));
-        self.go(run, self.hop(budget, None, 1), true, &progress).await
+            entry,
+            body,
+            budget,
+            line,
+            ..
+        } in posed
+        {
+            let (expires, mandate) = (entry.expires, entry.mandate_id);
+            let said = Effect::Said {
+                origin: origin.clone(),
+                id,
+                leaf: None,
+                expires,
+            };
+            let queued = Effect::Asked {
+                id,
+                kind: AskedKind::Query,
+                mandate,
+                expires,
+                leased: now.plus(queue::lease(budget)),
+                line,
+            };
+            let draft = Draft {
+                id,
+                said: Said::Query(entry),
+                body: body.line()?,
+            };
+            parts.push(Part {
+                key_name: key_name(&origin, id),
+                drafts: vec![draft],
+                effects: vec![said, queued],
+            });
+        }
+        Ok(self.store.say(parts, urgency).await?.run)
     }
 
     /// Asks an earlier question again: whoever has not answered, or could not search everything. Nobody is asked when nothing
@@ -189,8 +235,10 @@ impl<N: Network> Exchange<N> {
             self.store.ask_again_at(id, None).await?;
             return self.known_now(id).await;
         }
-        self.go(run, self.hop(budget, Some(missing), attempt), false, progress)
-            .await
+        let asked = self
+            .go(run, self.hop(budget, Some(missing), attempt), false, progress)
+            .await?;
+        asked.into_iter().next().ok_or(ExchangeError::NoSuchQuestion)
     }
 
     /// The question's own run, and everything that is known of it as of its newest result.
@@ -267,7 +315,7 @@ impl<N: Network> Exchange<N> {
         }
     }
 
-    fn hop(&self, budget: Duration, only: Option<Vec<DivisionCode>>, attempt: u32) -> Hop {
+    pub(crate) fn hop(&self, budget: Duration, only: Option<Vec<DivisionCode>>, attempt: u32) -> Hop {
         Hop {
             budget,
             only,
@@ -278,25 +326,25 @@ impl<N: Network> Exchange<N> {
 
     /// The one path, with this node's own socket as caller; then merge and result. Of a new question everything is at hand;
     /// of an older one the store is asked what it holds.
-    async fn go(
+    pub(crate) async fn go(
         self: &Arc<Self>,
         run: VerifiedRun,
         hop: Hop,
         new: bool,
         progress: &(impl Fn(Progress) + Send),
-    ) -> Result<Asked, ExchangeError> {
+    ) -> Result<Vec<Asked>, ExchangeError> {
         let began = Instant::now();
         let trust = self.trust.load_full();
         let asked = accept::judge(self.here(), run, &Caller::Socket, &trust, self.clock.now())?;
         let (sender, mut runs) = mpsc::channel(64);
         let mut heard = Vec::new();
         let caller = Caller::Socket;
-        let seat = if new {
-            Some(self.seat_of_new(&asked).await)
+        let seats = if new {
+            Some(self.seats_of_new(&asked).await)
         } else {
             None
         };
-        let work = self.answer(&caller, &asked, seat, &hop, began, sender);
+        let work = self.answer(&caller, &asked, seats, &hop, began, sender);
         let hear = async {
             while let Some(run) = runs.recv().await {
                 if run.origin.node != self.here() {

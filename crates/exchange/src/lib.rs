@@ -8,11 +8,13 @@ mod account;
 mod admission;
 mod asker;
 pub mod authorise;
+mod batch;
 mod breaker;
 mod budgets;
 pub mod case;
 pub mod clock;
 mod conduct;
+mod fair;
 mod follow;
 pub mod links;
 mod log_files;
@@ -25,11 +27,14 @@ mod question;
 mod queue;
 mod recovery;
 mod result;
+mod say;
 mod search;
 mod slots;
 mod spreading;
 pub mod standing;
 pub mod trace;
+
+mod turn;
 mod withdraw;
 mod witness;
 
@@ -39,6 +44,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 pub use asker::{Asked, Progress};
 pub use authorise::Policy;
+pub use batch::{CASES, Line};
 pub use breaker::BreakerState;
 pub use budgets::Limits;
 pub use case::Case;
@@ -187,6 +193,7 @@ pub struct Exchange<N> {
     queue: queue::Bell,
     peers: peers::Peers,
     admission: admission::Admission,
+    posing: tokio::sync::Mutex<()>,
     note_turn: tokio::sync::Mutex<()>,
     log_files: log_files::LogFiles,
     fruitless: std::sync::Mutex<HashMap<DivisionCode, Instant>>,
@@ -221,6 +228,7 @@ impl<N: Network> Exchange<N> {
             peers: peers::Peers::default(),
             admission: admission::Admission::new(&policy),
             policy,
+            posing: tokio::sync::Mutex::new(()),
             note_turn: tokio::sync::Mutex::new(()),
             log_files: log_files::LogFiles::default(),
             fruitless: std::sync::Mutex::default(),

@@ -1,6 +1,6 @@
 //! Asking neighbours: concurrently, each under its own limit, every run verified before it goes anywhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use crate::accept::{Accepted, Asking};
 use crate::authorise::stops;
 use crate::breaker::Verdict;
+use crate::fair;
 use crate::network::{AskFailure, Hop, Network, Reply};
 use crate::pace::Pace;
 use crate::peers::Peers;
@@ -34,8 +35,10 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(3);
 /// What came of asking one neighbour.
 #[derive(Debug)]
 pub(crate) struct Heard {
-    pub(crate) observed: Observed,
-    pub(crate) rejected: Vec<Rejected>,
+    /// Of each question that it was asked.
+    pub(crate) observed: Vec<Observed>,
+    /// Whose statements about each question did not hold.
+    pub(crate) rejected: Vec<Vec<Rejected>>,
     /// The digest over its notes, if it said one.
     pub(crate) notes: Option<Hash>,
     /// What it said that no good node says.
@@ -43,11 +46,11 @@ pub(crate) struct Heard {
 }
 
 impl Heard {
-    /// Nobody was asked.
-    pub(crate) const fn nothing(observed: Observed) -> Self {
+    /// Nobody was asked these questions.
+    pub(crate) fn nothing(observed: Observed, questions: usize) -> Self {
         Self {
-            observed,
-            rejected: Vec::new(),
+            rejected: vec![Vec::new(); questions],
+            observed: vec![observed; questions],
             notes: None,
             fault: None,
         }
@@ -101,14 +104,15 @@ pub(crate) async fn ask<N: Network>(
 ) -> Heard {
     let began = Instant::now();
     let since = way.clock.now();
+    let count = way.asked.questions.len();
     if let Err(kind) = way.trust.judge_member(neighbour) {
         tracing::warn!(%neighbour, %kind, "a neighbour is not asked");
-        return Heard::nothing(not_asked(neighbour, Outcome::NotTrusted, since));
+        return Heard::nothing(not_asked(neighbour, Outcome::NotTrusted, since), count);
     }
     let turn = match way.peers.pass(neighbour, since) {
         Ok(turn) => turn,
         // Its breaker is open: it is unreachable at once, and since when.
-        Err(since) => return Heard::nothing(not_asked(neighbour, Outcome::Unreachable, since)),
+        Err(since) => return Heard::nothing(not_asked(neighbour, Outcome::Unreachable, since), count),
     };
     let limit = hop.budget;
     let body = Bytes::from(write_run(&way.asked.run));
@@ -122,9 +126,11 @@ pub(crate) async fn ask<N: Network>(
         since: None,
         alive: false,
         heard: 0,
-        account: false,
-        refused: false,
-        rejected: BTreeSet::new(),
+        places: (0..)
+            .zip(&way.asked.questions)
+            .map(|(place, question)| (question.leaf, place))
+            .collect(),
+        ends: vec![End::default(); count],
         notes: None,
         fault: None,
     };
@@ -155,24 +161,30 @@ pub(crate) async fn ask<N: Network>(
     let end = tokio::time::timeout(limit, asking).await.ok().flatten();
     way.peers
         .ended(neighbour, reading.verdict(end.as_ref()), way.clock.now());
-    let outcome = match end {
-        Some(Ok(())) => reading.outcome(),
+    let failed = match end {
+        Some(Ok(())) => None,
         Some(Err(failure)) => {
             tracing::info!(%neighbour, outcome = %failure.outcome, why = %failure.why, "a neighbour failed");
-            failure.outcome
+            Some(failure.outcome)
         }
-        None => Outcome::Late,
+        None => Some(Outcome::Late),
     };
+    let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let observed = reading.ends.iter().map(|end| Observed {
+        node: neighbour,
+        outcome: reading.outcome(end, failed),
+        since,
+        milliseconds,
+    });
+    let observed = observed.collect();
     // What did not hold of the neighbour itself is its own outcome; the others are named beside it.
-    let rejected = std::mem::take(&mut reading.rejected).into_iter();
+    let others = |end: End| {
+        let rejected = end.rejected.into_iter();
+        rejected.filter(|rejected| rejected.node != neighbour).collect()
+    };
     Heard {
-        observed: Observed {
-            node: neighbour,
-            outcome,
-            since,
-            milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        },
-        rejected: rejected.filter(|rejected| rejected.node != neighbour).collect(),
+        observed,
+        rejected: std::mem::take(&mut reading.ends).into_iter().map(others).collect(),
         notes: reading.notes,
         fault: reading.fault,
     }
@@ -220,6 +232,16 @@ impl AskFailure {
     }
 }
 
+/// What a neighbour's response comes to for one question.
+#[derive(Clone, Default)]
+struct End {
+    /// The last statement about it so far is the neighbour's own account: what it says of this question is whole.
+    account: bool,
+    /// The neighbour stopped the question.
+    refused: bool,
+    rejected: BTreeSet<Rejected>,
+}
+
 struct Reading<'a> {
     trust: &'a Trust,
     asked: &'a Accepted,
@@ -233,11 +255,10 @@ struct Reading<'a> {
     /// It said something, if only that it lives.
     alive: bool,
     heard: usize,
-    /// The last statement so far is the neighbour's own account.
-    account: bool,
-    /// The neighbour stopped the question.
-    refused: bool,
-    rejected: BTreeSet<Rejected>,
+    /// Each question's place, by its leaf hash.
+    places: HashMap<Hash, usize>,
+    /// How each question stands.
+    ends: Vec<End>,
     notes: Option<Hash>,
     fault: Option<&'static str>,
 }
@@ -289,15 +310,9 @@ impl Reading<'_> {
 
     /// Targets × (subjects + 2).
     fn most(&self) -> usize {
-        let subjects = match &self.asked.asking {
-            Asking::Query(entry, _) => entry.subjects as usize,
-            Asking::Withdrawal(_) => 0,
-        };
-        self.asked
-            .targets
-            .len()
-            .max(self.asked.tree.nodes().count())
-            .saturating_mul(subjects + 2)
+        let nodes = self.asked.targets.len().max(self.asked.tree.nodes().count());
+        let of_each = self.asked.questions.iter().map(|question| question.subjects() + 2);
+        nodes.saturating_mul(of_each.sum())
     }
 
     /// Verifies a run and hands it on; what does not hold contributes nothing and is named.
@@ -309,17 +324,35 @@ impl Reading<'_> {
         } else {
             self.neighbour
         };
-        let verified = run.verify(self.trust).and_then(|run| self.fits(run));
+        // What does not hold is held against the questions that it names; against all if it names none.
+        let mut about: BTreeSet<_> = run
+            .statements
+            .iter()
+            .filter_map(|said| self.place(&said.entry.said))
+            .collect();
+        if about.is_empty() {
+            about = (0..self.ends.len()).collect();
+        }
+        let verified = match run.verify(self.trust) {
+            Ok(run) => self.fitting(run).await,
+            Err(error) => Err(error),
+        };
         match verified {
-            Ok(run) => {
-                let last = run.statements.last().map(|statement| &statement.entry.said);
-                self.account = node == self.neighbour && matches!(last, Some(Said::Account(_)));
-                self.refused |= node == self.neighbour
-                    && run.statements.iter().any(
-                        |statement| matches!(&statement.entry.said, Said::Refusal(refusal) if stops(refusal.rule)),
-                    );
+            Ok(parts) => {
+                for statement in parts.iter().flat_map(|part| &part.statements) {
+                    let Some(place) = self.place(&statement.entry.said) else {
+                        continue;
+                    };
+                    let own = node == self.neighbour;
+                    let end = &mut self.ends[place];
+                    end.account = own && matches!(statement.entry.said, Said::Account(_));
+                    end.refused |=
+                        own && matches!(&statement.entry.said, Said::Refusal(refusal) if stops(refusal.rule));
+                }
                 // Whoever listens may have gone; the response is read to its end all the same.
-                let _ = runs.send(run).await;
+                for part in parts {
+                    let _ = runs.send(part).await;
+                }
             }
             Err(error) => {
                 tracing::warn!(%node, neighbour = %self.neighbour, %error, "a run does not hold");
@@ -332,32 +365,39 @@ impl Reading<'_> {
                         (Outcome::BadProof, "bad_proof")
                     }
                 };
-                if let Ok(why) = why.parse() {
-                    self.rejected.insert(Rejected { node, outcome, why });
+                for place in about {
+                    let end = &mut self.ends[place];
+                    if let Ok(why) = why.parse() {
+                        end.rejected.insert(Rejected { node, outcome, why });
+                    }
+                    end.account = false;
                 }
-                self.account = false;
             }
         }
+    }
+
+    /// The question that a statement responds to.
+    fn place(&self, said: &Said) -> Option<usize> {
+        self.places.get(&said.re()?).copied()
     }
 
     fn is_behind(&self, node: DivisionCode) -> bool {
         self.asked.tree.next_hop(self.here, node) == Some(self.neighbour)
     }
 
-    /// Whether a verified run belongs in this response. At the asker it comes out opened, and fits the question to the body.
-    fn fits(&self, run: VerifiedRun) -> Result<VerifiedRun, RunError> {
+    /// A verified run that belongs in this response. At the asker it comes out opened, in parts that each fit their question to
+    /// the body.
+    async fn fitting(&self, mut run: VerifiedRun) -> Result<Vec<VerifiedRun>, RunError> {
         let node = run.origin.node;
         if !self.is_behind(node) {
             return Err(RunError::BadProof("a node that does not lie behind this neighbour"));
         }
         for statement in &run.statements {
-            let re = match &statement.entry.said {
-                Said::Answer(answer) => answer.re,
-                Said::Refusal(refusal) => refusal.re,
-                Said::Account(account) => account.re,
+            match &statement.entry.said {
+                Said::Answer(_) | Said::Refusal(_) | Said::Account(_) => {}
                 _ => return Err(RunError::BadProof("a statement that belongs in no response")),
-            };
-            if re != self.asked.leaf {
+            }
+            if self.place(&statement.entry.said).is_none() {
                 return Err(RunError::BadProof("bound to another question"));
             }
             // Answers are open between the target and the asker alone; accounts are open to all.
@@ -369,8 +409,8 @@ impl Reading<'_> {
                 _ => {}
             }
         }
-        let (Some(sealing), Asking::Query(entry, _)) = (self.sealing, &self.asked.asking) else {
-            return Ok(run);
+        let Some(sealing) = self.sealing else {
+            return Ok(vec![run]);
         };
         // The seal does not cover the recipient's hint: a changed one would open all the same.
         let hint = sealing.public().map(|key| key.hint());
@@ -381,12 +421,25 @@ impl Reading<'_> {
         {
             return Err(RunError::BadProof("sealed to somebody else"));
         }
-        let run = run.opened(sealing)?;
+        for statement in std::mem::take(&mut run.statements) {
+            run.statements.push(statement.opened(sealing)?);
+            fair::pause(run.statements.len()).await;
+        }
         let on_way = self.asked.tree.nodes().collect();
-        Gathered::new(self.asked.leaf, entry, self.asked.targets.clone())
-            .insert(&run, &on_way)
-            .map_err(|_| RunError::BadProof("it does not answer what was asked"))?;
-        Ok(run)
+        let mut parts = Vec::new();
+        for (re, part) in run.by_question() {
+            let question = re.and_then(|re| self.asked.questions.get(*self.places.get(&re)?));
+            if let Some(question) = question
+                && let Asking::Query(entry, _) = &question.asking
+            {
+                Gathered::new(question.leaf, entry, self.asked.targets.clone())
+                    .insert(&part, &on_way)
+                    .map_err(|_| RunError::BadProof("it does not answer what was asked"))?;
+            }
+            parts.push(part);
+            fair::pause(parts.len()).await;
+        }
+        Ok(parts)
     }
 
     /// What the end says of the neighbour itself.
@@ -400,16 +453,19 @@ impl Reading<'_> {
         }
     }
 
-    /// What is observed of a response that came to its end.
-    fn outcome(&self) -> Outcome {
-        if let Some(own) = self.rejected.iter().find(|rejected| rejected.node == self.neighbour) {
-            own.outcome
-        } else if !self.account {
-            Outcome::PeerError
-        } else if self.refused && self.behind.iter().any(|target| *target != self.neighbour) {
-            Outcome::RefusedOnWay
-        } else {
-            Outcome::Answered
+    /// What is observed of the neighbour for one question. What came whole before a failure counts.
+    fn outcome(&self, end: &End, failed: Option<Outcome>) -> Outcome {
+        match (
+            end.rejected.iter().find(|rejected| rejected.node == self.neighbour),
+            failed,
+        ) {
+            (_, Some(failed)) if !end.account => failed,
+            (Some(own), _) => own.outcome,
+            (None, _) if !end.account => Outcome::PeerError,
+            (None, _) if end.refused && self.behind.iter().any(|target| *target != self.neighbour) => {
+                Outcome::RefusedOnWay
+            }
+            (None, _) => Outcome::Answered,
         }
     }
 }

@@ -9,7 +9,7 @@ use sanku_federation_protocol::names::{Origin, Rule, StatementId, Status};
 use sanku_federation_protocol::statement::VerifiedRun;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::accept::Accepted;
+use crate::accept::{Accepted, Question};
 use crate::network::Network;
 use crate::{Exchange, ExchangeError};
 
@@ -40,43 +40,73 @@ impl Seats {
 }
 
 impl<N: Network> Exchange<N> {
-    /// The question's place if nobody sits in it: nothing if the same question is being searched now.
+    /// The questions' places if nobody sits in any: nothing if one of them is being searched now.
     ///
     /// # Errors
     /// `Conflict` if other bytes came under the same id.
-    pub(crate) async fn seat_at_once(&self, asked: &Accepted) -> Result<Option<Seat>, ExchangeError> {
-        let place = self.seats.place((asked.origin.clone(), asked.id));
-        match place.try_lock_owned() {
-            Ok(guard) => self.seated(asked, guard).await.map(Some),
-            Err(_) => Ok(None),
+    pub(crate) async fn seats_at_once(&self, asked: &Accepted) -> Result<Option<Vec<Seat>>, ExchangeError> {
+        let mut guards = BTreeMap::new();
+        for question in &asked.questions {
+            match self.seats.place((asked.origin.clone(), question.id)).try_lock_owned() {
+                Ok(guard) => guards.insert(question.id, guard),
+                Err(_) => return Ok(None),
+            };
         }
+        self.seated(asked, guards).await.map(Some)
     }
 
-    /// The question's place: waits while the same question is being searched.
+    /// The questions' places: waits while one of them is being searched.
     ///
     /// # Errors
     /// `Conflict` if other bytes came under the same id.
-    pub(crate) async fn seat(&self, asked: &Accepted) -> Result<Seat, ExchangeError> {
-        let place = self.seats.place((asked.origin.clone(), asked.id));
-        self.seated(asked, place.lock_owned().await).await
+    pub(crate) async fn seat(&self, asked: &Accepted) -> Result<Vec<Seat>, ExchangeError> {
+        let guards = self.guards(asked).await;
+        self.seated(asked, guards).await
     }
 
-    /// The place of a question that this node itself just made: nothing can have been said before.
-    pub(crate) async fn seat_of_new(&self, asked: &Accepted) -> Seat {
-        let place = self.seats.place((asked.origin.clone(), asked.id));
-        Seat {
-            said: Vec::new(),
-            guard: place.lock_owned().await,
-        }
-    }
-
-    async fn seated(&self, asked: &Accepted, guard: OwnedMutexGuard<()>) -> Result<Seat, ExchangeError> {
-        let said = match self.store.question(&asked.origin, asked.id).await? {
-            None => Vec::new(),
-            Some(before) if before.leaf == asked.leaf => self.store.said(&asked.origin, asked.id).await?,
-            Some(_) => return Err(ExchangeError::Conflict),
+    /// The places of questions that this node itself just made: nothing can have been said before.
+    pub(crate) async fn seats_of_new(&self, asked: &Accepted) -> Vec<Seat> {
+        let mut guards = self.guards(asked).await;
+        let seat = |question: &Arc<Question>| {
+            let guard = guards.remove(&question.id)?;
+            Some(Seat {
+                said: Vec::new(),
+                guard,
+            })
         };
-        Ok(Seat { said, guard })
+        asked.questions.iter().filter_map(seat).collect()
+    }
+
+    /// All locks, in the order of their ids, so that two that wait for each other's do not exist.
+    async fn guards(&self, asked: &Accepted) -> BTreeMap<StatementId, OwnedMutexGuard<()>> {
+        let ids: BTreeSet<_> = asked.questions.iter().map(|question| question.id).collect();
+        let mut guards = BTreeMap::new();
+        for id in ids {
+            let guard = self.seats.place((asked.origin.clone(), id)).lock_owned().await;
+            guards.insert(id, guard);
+        }
+        guards
+    }
+
+    async fn seated(
+        &self,
+        asked: &Accepted,
+        mut guards: BTreeMap<StatementId, OwnedMutexGuard<()>>,
+    ) -> Result<Vec<Seat>, ExchangeError> {
+        let ids: Vec<_> = asked.questions.iter().map(|question| question.id).collect();
+        let before = self.store.questions(&asked.origin, &ids).await?;
+        let mut seats = Vec::new();
+        for question in &asked.questions {
+            let said = match before.get(&question.id) {
+                None => Vec::new(),
+                Some(before) if before.leaf == question.leaf => self.store.said(&asked.origin, question.id).await?,
+                Some(_) => return Err(ExchangeError::Conflict),
+            };
+            // Each id stands once.
+            let guard = guards.remove(&question.id).ok_or(ExchangeError::Conflict)?;
+            seats.push(Seat { said, guard });
+        }
+        Ok(seats)
     }
 }
 

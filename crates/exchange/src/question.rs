@@ -1,5 +1,7 @@
 //! The way of a question through a node, from top to bottom, the same for the person at this node and for a neighbour.
 //!
+//! What goes this way is always a batch: of one question where a person waits, of up to 256 where nobody does.
+//!
 //! `accept` → `admission` → `once` → `authorise` → ask neighbours while searching here → verify → log → `account`. No step calls back
 //! into the path. What leaves are only `Verified` runs of others and `Committed` runs of our own.
 
@@ -8,25 +10,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sanku_federation_protocol::body::{Body, RefusalBody, Salt};
-use sanku_federation_protocol::entry::{Draft, RefusalEntry, Said};
-use sanku_federation_protocol::names::{Outcome, Rule, StatementId};
+use sanku_federation_protocol::names::{Outcome, Rule};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_federation_protocol::stream::{HEARTBEAT, write_problem, write_run};
 use sanku_federation_protocol::trace::Trace;
 use sanku_federation_protocol::trust::Trust;
-use sanku_store::{Effect, StoreError, key_name};
 use sanku_values::DivisionCode;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::accept::{self, Accepted, Asking};
-use crate::authorise::{Circumstances, Leave, authorise, words};
+use crate::accept::{self, Accepted, Asking, Question};
+use crate::authorise::{Circumstances, Leave, authorise};
 use crate::network::{Hop, Network};
-use crate::once::{Seat, answered, discloses, only_accounts, refused};
+use crate::once::{Seat, discloses, only_accounts};
+use crate::say::Listener;
 use crate::slots::Slots;
-use crate::{Caller, Exchange, ExchangeError, account, neighbours, search};
+use crate::turn::{self, Turn};
+use crate::{Caller, Exchange, ExchangeError, account, neighbours};
 
 /// The most codes that a request names as still missing.
 const ONLY_AT_MOST: usize = 1_000;
@@ -34,6 +35,8 @@ const ONLY_AT_MOST: usize = 1_000;
 const OF_A_QUESTION: usize = 64;
 /// Runs of a response that wait for the reader.
 const WAITING: usize = 64;
+/// The same of a batch, whose runs are full.
+const WAITING_OF_A_BATCH: usize = 4;
 /// How long a reader may take nothing while something waits for it.
 const LISTENING: Duration = Duration::from_secs(10);
 /// A sign of life while nothing else comes.
@@ -63,21 +66,22 @@ impl<N: Network> Exchange<N> {
             .await
             .map_err(|problem| problem.of(self.here()))?;
         let places = self
-            .admit(from, &asked)
+            .admit(from, &asked, hop.budget / 2)
             .await
             .map_err(|problem| problem.of(self.here()))?;
-        let seat = self
-            .seat_at_once(&asked)
+        let seats = self
+            .seats_at_once(&asked)
             .await
             .map_err(|error| error.problem().of(self.here()))?;
-        let (runs, mut said) = mpsc::channel(WAITING);
-        let (lines, response) = mpsc::channel(WAITING);
+        let waiting = if asked.is_batch() { WAITING_OF_A_BATCH } else { WAITING };
+        let (runs, mut said) = mpsc::channel(waiting);
+        let (lines, response) = mpsc::channel(waiting);
         let (start, started) = oneshot::channel();
         let node = Arc::clone(self);
         // A client that goes away cancels what is still asked for it; what was said by then is in the log.
         let answering = async move {
             let _places = places;
-            let work = node.answer(&caller, &asked, seat, &hop, began, runs);
+            let work = node.answer(&caller, &asked, seats, &hop, began, runs);
             tokio::pin!(work);
             let mut done = None;
             let mut start = Some(start);
@@ -118,7 +122,7 @@ impl<N: Network> Exchange<N> {
                 }
             } else {
                 let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                tracing::info!(peer = %from, asker = %asked.asker(), question = %asked.id, milliseconds, "a question was answered");
+                tracing::info!(peer = %from, asker = %asked.asker(), question = %asked.questions[0].id, milliseconds, "a question was answered");
             }
         };
         tokio::spawn(crate::trace::within(trace, answering));
@@ -135,7 +139,7 @@ impl<N: Network> Exchange<N> {
         };
         let first = judged(&self.trust.load());
         let curable = match &first {
-            Ok(asked) => !asked.registry_good,
+            Ok(asked) => asked.questions.iter().any(|question| !question.registry_good),
             Err(problem) => matches!(
                 problem.known(),
                 ProblemKind::BadProof
@@ -157,17 +161,14 @@ impl<N: Network> Exchange<N> {
         self: &Arc<Self>,
         caller: &Caller,
         asked: &Accepted,
-        seat: Option<Seat>,
+        seats: Option<Vec<Seat>>,
         hop: &Hop,
         began: Instant,
         runs: mpsc::Sender<VerifiedRun>,
     ) -> Result<(), ExchangeError> {
         let here = self.here();
-        let Seat {
-            said: said_before,
-            guard,
-        } = match seat {
-            Some(seat) => seat,
+        let seats = match seats {
+            Some(seats) => seats,
             None => self.seat(asked).await?,
         };
         let wanted: BTreeSet<_> = match &hop.only {
@@ -178,278 +179,192 @@ impl<N: Network> Exchange<N> {
                 .collect(),
             None => asked.targets.clone(),
         };
-        let leave = self.leave(asked).await?;
-        let before = account::last(&said_before);
-
-        let onward = if matches!(leave, Leave::Stop(_)) {
-            Vec::new()
-        } else {
-            neighbours::onward(here, asked, &wanted)
+        let onward = neighbours::onward(here, asked, &wanted);
+        let leaves = self.leave(asked).await?;
+        let turn = |((question, seat), leave)| {
+            let (question, seat): (&Arc<Question>, Seat) = (question, seat);
+            let stopped = matches!(leave, Leave::Stop(_));
+            let alone = stopped || onward.is_empty();
+            Turn {
+                question,
+                before: account::last(&seat.said),
+                alone,
+                wanted: stopped || wanted.contains(&here),
+                // The person at this node is told of everything at the end; a neighbour has it at once.
+                at_the_end: !alone && *caller == Caller::Socket,
+                said: seat.said,
+                guard: Some(seat.guard),
+                leave,
+                drafts: Vec::new(),
+            }
         };
-        if matches!(asked.asking, Asking::Withdrawal(_)) && said_before.is_empty() && !onward.is_empty() {
+        let mut turns: Vec<_> = asked.questions.iter().zip(seats).zip(leaves).map(turn).collect();
+        if let [turn] = turns.as_slice()
+            && matches!(turn.question.asking, Asking::Withdrawal(_))
+            && turn.said.is_empty()
+            && !turn.alone
+        {
             // It binds here before anybody behind is waited for.
             let body = account::due(None, Vec::new(), Vec::new(), |_, _| false, hop)?;
-            let draft = account::draft(asked.leaf, &body, self.clock.now())?;
-            self.append(asked, vec![draft], Vec::new()).await?;
+            let draft = account::draft(turn.question.leaf, &body, self.clock.now())?;
+            self.append(asked, turn.question, vec![draft], Vec::new()).await?;
         }
-        let alone = onward.is_empty();
-        let withdrawn = matches!(leave, Leave::Stop(Rule::MandateWithdrawn));
-        let elsewhere = self.ask_neighbours(asked, hop, began, onward, &runs);
-
-        let local = async {
-            let mut drafts = if wanted.contains(&here) || matches!(leave, Leave::Stop(_)) {
-                self.say_here(asked, &leave, &said_before, began + hop.budget).await?
-            } else {
-                Vec::new()
-            };
-            let mut last = account::place(&said_before);
-            if alone {
-                // Nobody was asked: the account stands in the run of the answers.
-                let body = account::due(before.as_ref(), Vec::new(), Vec::new(), |_, _| false, hop)?;
-                let stands = before.as_ref().is_some_and(|before| account::same(before, &body));
-                let sendable = last.is_some_and(|place| !withdrawn || !discloses(&said_before[place]));
-                if !drafts.is_empty() || !stands || !sendable {
-                    drafts.push(account::draft(asked.leaf, &body, self.clock.now())?);
-                    last = None;
-                }
-            } else {
-                last = None;
-            }
-            // The person at this node is told of everything at the end: what is found here commits with the account. A
-            // neighbour has it at once.
-            let at_the_end = !alone && *caller == Caller::Socket;
-            let (drafts, kept) = if at_the_end {
-                (Vec::new(), drafts)
-            } else {
-                (drafts, Vec::new())
-            };
-            let (said_now, withdrawn_now) = self.say_found(asked, drafts, &said_before).await?;
-            let withdrawn = withdrawn || withdrawn_now;
-            // Whoever repeats the question now finds what was said.
-            let guard = at_the_end.then_some(guard);
-            let once_more = said_before
-                .iter()
-                .enumerate()
-                .filter(|(place, run)| Some(*place) != last && !only_accounts(run) && (!withdrawn || !discloses(run)));
-            let at_last = last.map(|place| &said_before[place]);
-            for run in once_more.map(|(_, run)| run).chain(&said_now).chain(at_last) {
-                self.hand_over(caller, asked, run, &runs).await?;
-            }
-            Ok::<_, ExchangeError>((kept, guard))
+        // Whoever was stopped is passed on to nobody; the others go on as they stand together.
+        let stretches = if onward.is_empty() {
+            Vec::new()
+        } else {
+            asked.stretches(|place| !turns[place].alone)
         };
+        let to = Listener {
+            caller,
+            asked,
+            runs: &runs,
+        };
+        let elsewhere = self.ask_neighbours(&stretches, hop, began, onward, &runs);
+        let local = self.say_here(&to, &mut turns, hop, began);
         let (heard, local) = tokio::join!(elsewhere, local);
-        let (mut drafts, _guard) = local?;
-        if alone {
-            return Ok(());
-        }
+        local?;
+        self.account_for(&to, &mut turns, heard, hop).await
+    }
 
-        let (observed, rejected) =
-            heard
-                .into_iter()
-                .fold((Vec::new(), Vec::new()), |(mut observed, mut rejected), heard| {
-                    observed.push(heard.observed);
-                    rejected.extend(heard.rejected);
-                    (observed, rejected)
-                });
+    /// What this node itself says, portion by portion, so that a batch of any size is held in bounded memory: answers, refusals,
+    /// or what it said before. Where nobody was asked the account stands in the same run.
+    async fn say_here(
+        &self,
+        to: &Listener<'_>,
+        turns: &mut [Turn<'_>],
+        hop: &Hop,
+        began: Instant,
+    ) -> Result<(), ExchangeError> {
+        let mut rest = turns;
+        while !rest.is_empty() {
+            let count = turn::portion(rest, |turn| turn.question.subjects() + 1);
+            let (portion, others) = rest.split_at_mut(count);
+            rest = others;
+            self.draft(to.asked, portion, began + hop.budget).await?;
+            let account = |_, turn: &Turn<'_>| turn.account_alone(hop, self.clock.now());
+            let said_now = self
+                .say_turns(to.asked, portion, |turn| turn.at_the_end, account)
+                .await?;
+            for turn in portion.iter_mut().filter(|turn| !turn.at_the_end) {
+                // Whoever repeats the question now finds what was said.
+                (turn.drafts, turn.guard) = (Vec::new(), None);
+            }
+            // Where the account stands as it was said before, the run that holds it comes last.
+            let spoken = said_now.iter().flat_map(|run| &run.statements);
+            let spoken: BTreeSet<_> = spoken.filter_map(|statement| statement.entry.said.re()).collect();
+            let last = |turn: &Turn<'_>| {
+                let stands = turn.alone && !spoken.contains(&turn.question.leaf);
+                account::place(&turn.said).filter(|_| stands)
+            };
+            for turn in portion.iter() {
+                for (place, run) in turn.said.iter().enumerate() {
+                    if Some(place) != last(turn) && !only_accounts(run) && (!turn.withdrawn() || !discloses(run)) {
+                        self.hand_over(to, run).await?;
+                    }
+                }
+            }
+            for run in &said_now {
+                self.hand_over(to, run).await?;
+            }
+            for turn in portion.iter() {
+                if let Some(place) = last(turn) {
+                    self.hand_over(to, &turn.said[place]).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Accounts of the questions for which neighbours were asked: in runs of many questions, each always last about its question.
+    async fn account_for(
+        &self,
+        to: &Listener<'_>,
+        turns: &mut [Turn<'_>],
+        heard: Vec<(usize, neighbours::Heard)>,
+        hop: &Hop,
+    ) -> Result<(), ExchangeError> {
+        let (here, asked) = (self.here(), to.asked);
+        let mut observed = vec![Vec::new(); turns.len()];
+        let mut rejected = vec![Vec::new(); turns.len()];
+        for (first, heard) in heard {
+            for (place, (seen, wrong)) in (first..).zip(heard.observed.into_iter().zip(heard.rejected)) {
+                observed[place].push(seen);
+                rejected[place].extend(wrong);
+            }
+        }
         let behind = |node, neighbours: &BTreeSet<_>| {
             asked
                 .tree
                 .next_hop(here, node)
                 .is_some_and(|hop| neighbours.contains(&hop))
         };
-        let body = account::due(before.as_ref(), observed, rejected, behind, hop)?;
-        let stored = account::place(&said_before)
-            .map(|place| &said_before[place])
-            .filter(|_| before.is_some_and(|before| account::same(&before, &body)))
-            // A neighbour's response ends with the account alone; at the asker it may stand beside the answers.
-            .filter(|run| *caller == Caller::Socket || only_accounts(run));
-        if stored.is_none() || !drafts.is_empty() {
-            drafts.push(account::draft(asked.leaf, &body, self.clock.now())?);
+        let mut due = Vec::new();
+        for ((turn, observed), rejected) in turns.iter().zip(observed).zip(rejected) {
+            let before = turn.before.as_ref();
+            let body = account::due(before, observed, rejected, behind, hop)?;
+            let stored = account::place(&turn.said)
+                .filter(|_| before.is_some_and(|before| account::same(before, &body)))
+                // A neighbour's response ends with the account alone; at the asker it may stand beside the answers.
+                .filter(|place| *to.caller == Caller::Socket || only_accounts(&turn.said[*place]));
+            due.push((body, stored.filter(|_| turn.drafts.is_empty())));
         }
-        let (said_now, _) = self.say_found(asked, drafts, &said_before).await?;
-        for run in said_now.iter().chain(stored.filter(|_| said_now.is_empty())) {
-            self.hand_over(caller, asked, run, &runs).await?;
-        }
-        Ok(())
-    }
-
-    /// This node's decision about a question. Withdrawals need none: they are the asker's own.
-    pub(crate) async fn leave(&self, asked: &Accepted) -> Result<Leave, ExchangeError> {
-        let Asking::Query(entry, body) = &asked.asking else {
-            return Ok(Leave::Refuse(Rule::Purpose));
-        };
-        let now = self.clock.now();
-        let withdrawn = self.store.is_withdrawn(asked.asker(), entry.mandate_id, now).await?;
-        let known = Circumstances {
-            asked: asked.time,
-            now,
-            withdrawn,
-            registry: asked.registry_good,
-        };
-        Ok(authorise(self.here(), asked.asker(), entry, body, &self.policy, known))
-    }
-
-    /// What is to be said here now: answers, a refusal, or nothing where it was said before.
-    async fn say_here(
-        &self,
-        asked: &Accepted,
-        leave: &Leave,
-        said: &[VerifiedRun],
-        until: Instant,
-    ) -> Result<Vec<Draft>, ExchangeError> {
-        let Asking::Query(entry, body) = &asked.asking else {
-            return Ok(Vec::new());
-        };
-        let now = self.clock.now();
-        let answered = answered(said);
-        let all_answered = (0..entry.subjects).all(|subject| answered.contains(&subject));
-        match leave {
-            // A second disclosure would be one too many: only of whom something was unavailable is searched again.
-            Leave::Search(_) if all_answered => Ok(Vec::new()),
-            Leave::Search(permit) => {
-                let subjects = (0..).zip(&body.subjects);
-                let left = subjects.filter(|(subject, _)| !answered.contains(subject));
-                search::search(&self.store, permit, asked.leaf, entry, left, now, until).await
-            }
-            Leave::Refuse(rule) | Leave::Stop(rule) if refused(said, *rule) => Ok(Vec::new()),
-            // What was answered for good stays answered when the question or its mandate runs out later.
-            Leave::Refuse(rule) | Leave::Stop(rule) if *rule != Rule::MandateWithdrawn && all_answered => {
-                Ok(Vec::new())
-            }
-            Leave::Refuse(rule) | Leave::Stop(rule) => {
-                // A refusal counts double, whether or not the budget has as much.
-                let _ = self.charge(asked);
-                let (zh, en) = words(*rule);
-                let body = RefusalBody {
-                    salt: Salt::generate()?,
-                    zh: zh.to_owned(),
-                    en: en.to_owned(),
+        let (mut rest, mut due) = (turns, due.as_slice());
+        while !rest.is_empty() {
+            let count = turn::portion(rest, |turn| turn.drafts.len() + 1);
+            let (portion, others) = rest.split_at_mut(count);
+            let (accounts, others_due) = due.split_at(count);
+            (rest, due) = (others, others_due);
+            for (turn, (_, stored)) in portion.iter().zip(accounts) {
+                if let Some(place) = stored.filter(|_| !turn.alone) {
+                    self.hand_over(to, &turn.said[place]).await?;
                 }
-                .line()?;
-                Ok(vec![Draft {
-                    id: StatementId::generate(now),
-                    said: Said::Refusal(RefusalEntry {
-                        re: asked.leaf,
-                        rule: *rule,
-                    }),
-                    body,
-                }])
+            }
+            let account = |place: usize, turn: &Turn<'_>| match &accounts[place] {
+                (_, Some(_)) => Ok(None),
+                (body, None) => account::draft(turn.question.leaf, body, self.clock.now()).map(Some),
+            };
+            for run in self.say_turns(asked, portion, |turn| turn.alone, account).await? {
+                self.hand_over(to, &run).await?;
             }
         }
-    }
-
-    /// Logs what was found here. A withdrawal that came while we searched makes it a refusal; says whether one did.
-    async fn say_found(
-        &self,
-        asked: &Accepted,
-        mut drafts: Vec<Draft>,
-        said_before: &[VerifiedRun],
-    ) -> Result<(Vec<VerifiedRun>, bool), ExchangeError> {
-        match self.say(asked, drafts.clone()).await {
-            Err(ExchangeError::Store(StoreError::Withdrawn)) => {
-                drafts.retain(|draft| !matches!(draft.said, Said::Answer(_)));
-                let stop = Leave::Stop(Rule::MandateWithdrawn);
-                let mut refusal = self.say_here(asked, &stop, said_before, Instant::now()).await?;
-                refusal.append(&mut drafts);
-                Ok((self.say(asked, refusal).await?, true))
-            }
-            said => Ok((said?, false)),
-        }
-    }
-
-    /// Logs what this node says, in runs of at most 256 statements. A withdrawal takes effect with the first.
-    async fn say(&self, asked: &Accepted, drafts: Vec<Draft>) -> Result<Vec<VerifiedRun>, ExchangeError> {
-        let mut runs = Vec::new();
-        let mut drafts = drafts.into_iter().peekable();
-        while drafts.peek().is_some() {
-            let part: Vec<_> = drafts.by_ref().take(256).collect();
-            runs.push(self.append(asked, part, Vec::new()).await?);
-        }
-        Ok(runs)
-    }
-
-    /// The one place where this node's statements about a question are logged: durable before they leave.
-    pub(crate) async fn append(
-        &self,
-        asked: &Accepted,
-        drafts: Vec<Draft>,
-        mut effects: Vec<Effect>,
-    ) -> Result<VerifiedRun, ExchangeError> {
-        effects.push(Effect::Said {
-            origin: asked.origin.clone(),
-            id: asked.id,
-            leaf: Some(asked.leaf),
-            expires: asked.expires,
-        });
-        if asked.asker() != self.here() {
-            effects.push(Effect::Holds(Box::new(asked.run.clone())));
-        }
-        if let Asking::Query(entry, _) = &asked.asking
-            && drafts.iter().any(|draft| matches!(draft.said, Said::Answer(_)))
-        {
-            effects.push(Effect::Under {
-                asker: asked.asker(),
-                mandate: entry.mandate_id,
-            });
-        }
-        if let Asking::Withdrawal(entry) = &asked.asking {
-            effects.push(Effect::Withdrawn {
-                asker: asked.asker(),
-                mandate: entry.mandate_id,
-                until: entry.expires,
-            });
-        }
-        Ok(self
-            .store
-            .append(key_name(&asked.origin, asked.id), drafts, effects)
-            .await?
-            .run)
-    }
-
-    /// Sends a run of our own: sealed to the asker unless the caller is the asker itself.
-    async fn hand_over(
-        &self,
-        caller: &Caller,
-        asked: &Accepted,
-        run: &VerifiedRun,
-        runs: &mpsc::Sender<VerifiedRun>,
-    ) -> Result<(), ExchangeError> {
-        let to_asker = match caller {
-            Caller::Socket => true,
-            Caller::Peer(peer) => *peer == asked.asker(),
-        };
-        let run = if to_asker {
-            run.clone()
-        } else {
-            // The asker's clock may be ahead of ours, and its newest key younger than that.
-            let now = self.clock.now().max(asked.time);
-            let key = self
-                .trust
-                .load()
-                .sealing_key(asked.asker(), now)
-                .ok_or(ExchangeError::NoSealingKey)?;
-            run.sealed_to(&key)?
-        };
-        // A reader that went away is no failure of ours: what was said is in the log.
-        let _ = runs.send(run).await;
         Ok(())
     }
 
-    /// Asks every neighbour behind which targets lie, all at once.
+    /// This node's decision about each question. Withdrawals need none: they are the asker's own.
+    pub(crate) async fn leave(&self, asked: &Accepted) -> Result<Vec<Leave>, ExchangeError> {
+        let now = self.clock.now();
+        let withdrawn = self.withdrawn(asked).await?;
+        let leave = |question: &Arc<Question>| {
+            let Asking::Query(entry, body) = &question.asking else {
+                return Leave::Refuse(Rule::Purpose);
+            };
+            let known = Circumstances {
+                asked: question.time,
+                now,
+                withdrawn: withdrawn.contains(&entry.mandate_id),
+                registry: question.registry_good,
+            };
+            authorise(self.here(), asked.asker(), entry, body, &self.policy, known)
+        };
+        Ok(asked.questions.iter().map(leave).collect())
+    }
+
+    /// Asks every neighbour behind which targets lie, all at once. What came of each stretch is given with the place of its first question.
     async fn ask_neighbours(
         self: &Arc<Self>,
-        asked: &Accepted,
+        stretches: &[(usize, Accepted)],
         hop: &Hop,
         began: Instant,
         onward: Vec<(DivisionCode, BTreeSet<DivisionCode>)>,
         runs: &mpsc::Sender<VerifiedRun>,
-    ) -> Vec<neighbours::Heard> {
+    ) -> Vec<(usize, neighbours::Heard)> {
         let trust = self.trust.load_full();
         let places = Slots::of(OF_A_QUESTION);
         // Whoever fared badly last time is asked last: should there be more neighbours than places, the others do not wait for it.
         let mut onward = onward;
         onward.sort_by_key(|(neighbour, _)| self.fared_badly(*neighbour));
-        let at_once = if asked.is_batch() {
+        let at_once = if stretches.iter().any(|(_, asked)| asked.is_batch()) {
             OF_A_QUESTION / 2
         } else {
             OF_A_QUESTION
@@ -457,12 +372,16 @@ impl<N: Network> Exchange<N> {
         let rounds = u32::try_from(onward.len().div_ceil(at_once)).unwrap_or(u32::MAX);
         let left = hop.budget.saturating_sub(began.elapsed());
         let share = neighbours::SILENCE.min(left / rounds.max(1));
-        let asks = onward.into_iter().map(|(neighbour, behind)| {
+        let each = onward.into_iter().flat_map(|(neighbour, behind)| {
+            let stretches = stretches.iter();
+            stretches.map(move |(first, asked)| (neighbour, behind.clone(), *first, asked))
+        });
+        let asks = each.map(|(neighbour, behind, first, asked)| {
             let (trust, places) = (Arc::clone(&trust), &places);
             async move {
                 let Some(hop) = neighbours::left(hop, began) else {
                     let late = neighbours::not_asked(neighbour, Outcome::Late, self.clock.now());
-                    return neighbours::Heard::nothing(late);
+                    return (first, neighbours::Heard::nothing(late, asked.questions.len()));
                 };
                 // More codes than a request may name: then all are asked, and who answered before repeats it.
                 let only = hop.only.as_ref().filter(|_| behind.len() <= ONLY_AT_MOST);
@@ -482,7 +401,9 @@ impl<N: Network> Exchange<N> {
                     asked,
                 };
                 let heard = neighbours::ask(way, neighbour, behind, hop, runs.clone()).await;
-                self.observe(&heard.observed);
+                if let Some(observed) = heard.observed.last() {
+                    self.observe(observed);
+                }
                 if let Some(what) = heard.fault {
                     self.misbehaved(neighbour, what);
                 }
@@ -492,7 +413,7 @@ impl<N: Network> Exchange<N> {
                     let node = Arc::clone(self);
                     tokio::spawn(async move { node.pull_notes(neighbour).await });
                 }
-                heard
+                (first, heard)
             }
         });
         futures_util::future::join_all(asks).await

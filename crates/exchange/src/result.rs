@@ -1,7 +1,7 @@
 //! What a question of this node's own comes to: everything known of it merged, and logged as a result that names the one it
 //! supersedes. What is missing then is asked again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sanku_federation_protocol::body::{Body, ResultBody, Salt};
 use sanku_federation_protocol::entry::{Draft, ResultEntry, Said};
@@ -15,11 +15,11 @@ use sanku_store::{Effect, Unwitnessed};
 use sanku_tlog::Hash;
 use sanku_values::{DivisionCode, Time};
 
-use crate::accept::{self, Accepted, Asking};
+use crate::accept::{self, Accepted, Asking, Question};
 use crate::asker::Asked;
 use crate::authorise::Leave;
 use crate::network::Network;
-use crate::{Caller, Exchange, ExchangeError, queue};
+use crate::{Caller, Exchange, ExchangeError, fair, queue};
 
 impl<N: Network> Exchange<N> {
     /// Everything that is known of a question as it stands in the log, without asking anybody.
@@ -61,7 +61,7 @@ impl<N: Network> Exchange<N> {
     pub(crate) async fn recall(&self, id: StatementId, said: &[VerifiedRun]) -> Result<Recalled, ExchangeError> {
         let run = said.first().ok_or(ExchangeError::NoSuchQuestion)?.clone();
         let asked = self.asked_then(run.clone())?;
-        let mut recalled = Recalled::new(run, &asked)?;
+        let mut recalled = Recalled::new(run, &asked, &asked.questions[0])?;
         for run in &said[1..] {
             recalled.add(run, &asked)?;
         }
@@ -97,95 +97,115 @@ impl<N: Network> Exchange<N> {
         merge(known, ends, &asked.registry)
     }
 
-    /// Keeps what was received, merges everything that is known, logs the result if it says anything new, and says when what
-    /// is missing is asked again. Of one question one conclusion is drawn at a time.
+    /// Keeps what was received about each question, merges everything that is known, logs the results that say anything new, and
+    /// says when what is missing is asked again. Of one question one conclusion is drawn at a time.
     pub(crate) async fn conclude(
         &self,
         asked: &Accepted,
         heard: Vec<VerifiedRun>,
         new: bool,
         attempt: u32,
-    ) -> Result<Asked, ExchangeError> {
-        let turn = self.conclusions.place((asked.origin.clone(), asked.id));
-        let _turn = turn.lock_owned().await;
-        let mut recalled = if new {
-            Recalled::new(asked.run.clone(), asked)?
-        } else {
-            let said = self.store.said(&asked.origin, asked.id).await?;
-            self.recall(asked.id, &said).await?
-        };
-        let mut effects = Vec::new();
+    ) -> Result<Vec<Asked>, ExchangeError> {
+        let mut order: Vec<_> = asked.questions.iter().map(|question| question.id).collect();
+        order.sort_unstable();
+        let mut alone = Vec::new();
+        for id in order {
+            let turn = self.conclusions.place((asked.origin.clone(), id));
+            alone.push(turn.lock_owned().await);
+        }
+        let mut about: HashMap<Hash, Vec<VerifiedRun>> = HashMap::new();
         for run in heard {
-            let ours = run.origin.node == self.here();
-            if new || !ours {
-                recalled.add(&run, asked)?;
-            }
-            if !ours {
-                effects.push(Effect::Received {
-                    origin: asked.origin.clone(),
-                    id: asked.id,
-                    run: Box::new(run),
-                });
+            for (re, part) in run.by_question() {
+                about
+                    .entry(re.unwrap_or(asked.questions[0].leaf))
+                    .or_default()
+                    .push(part);
             }
         }
-        let merged = self.merged_of(asked, &recalled.known);
-        let again = self.again_at(asked, &recalled.known, &merged, attempt).await?;
-        let leaves: Vec<_> = recalled.known.leaves().into_iter().collect();
-        let before = recalled.result.take();
-        // The same again is no news. Whatever came is known already: statements count by their leaf hashes.
-        if before
-            .as_ref()
-            .is_some_and(|(_, before)| before.merged == leaves && before.digest == merged.digest())
-        {
-            self.store.ask_again_at(asked.id, again).await?;
-        } else {
-            let body = ResultBody {
-                salt: Salt::generate()?,
-                merged: leaves,
-                digest: merged.digest(),
-                supersedes: before.map(|(leaf, _)| leaf),
+        let leaves = self.leave(asked).await?;
+        // What is missing of a batch is asked again together.
+        let due = self.clock.now().plus(queue::wait(attempt));
+        let (mut parts, mut unchanged, mut all) = (Vec::new(), Vec::new(), Vec::new());
+        for ((question, run), leave) in asked.questions.iter().zip(asked.alone()).zip(leaves) {
+            let mut recalled = if new {
+                Recalled::new(run, asked, question)?
+            } else {
+                let said = self.store.said(&asked.origin, question.id).await?;
+                self.recall(question.id, &said).await?
             };
-            effects.push(Effect::AskAgain {
-                id: asked.id,
-                due: again,
-            });
-            let draft = Draft {
-                id: StatementId::generate(self.clock.now()),
-                said: Said::Result(ResultEntry {
-                    re: asked.leaf,
-                    complete: merged.complete,
-                }),
-                body: body.line()?,
-            };
-            self.append(asked, vec![draft], effects).await?;
-            let complete = if merged.complete { "true" } else { "false" };
-            metrics::counter!("sanku_results_total", "complete" => complete).increment(1);
-            tracing::info!(question = %asked.id, complete, attempt, "a question of ours has its result");
+            let mut effects = Vec::new();
+            for run in about.remove(&question.leaf).unwrap_or_default() {
+                let ours = run.origin.node == self.here();
+                if new || !ours {
+                    recalled.add(&run, asked)?;
+                }
+                if !ours {
+                    effects.push(Effect::Received {
+                        origin: asked.origin.clone(),
+                        id: question.id,
+                        run: Box::new(run),
+                    });
+                }
+            }
+            let merged = self.merged_of(asked, &recalled.known);
+            let over = merged.complete
+                || missing(&recalled.known, &merged).is_empty()
+                || matches!(leave, Leave::Stop(_))
+                || due >= asked.expires;
+            let again = (!over).then_some(due);
+            let leaves: Vec<_> = recalled.known.leaves().into_iter().collect();
+            let before = recalled.result.take();
+            // The same again is no news. Whatever came is known already: statements count by their leaf hashes.
+            if before
+                .as_ref()
+                .is_some_and(|(_, before)| before.merged == leaves && before.digest == merged.digest())
+            {
+                unchanged.push((question.id, again));
+            } else {
+                let body = ResultBody {
+                    salt: Salt::generate()?,
+                    merged: leaves,
+                    digest: merged.digest(),
+                    supersedes: before.map(|(leaf, _)| leaf),
+                };
+                effects.push(Effect::AskAgain {
+                    id: question.id,
+                    due: again,
+                });
+                let draft = Draft {
+                    id: StatementId::generate(self.clock.now()),
+                    said: Said::Result(ResultEntry {
+                        re: question.leaf,
+                        complete: merged.complete,
+                    }),
+                    body: body.line()?,
+                };
+                parts.push(self.part(asked, question, vec![draft], effects));
+                let complete = if merged.complete { "true" } else { "false" };
+                metrics::counter!("sanku_results_total", "complete" => complete).increment(1);
+                tracing::info!(question = %question.id, complete, attempt, "a question of ours has its result");
+            }
+            all.push((question.id, recalled, merged, again));
+            fair::pause(all.len()).await;
+        }
+        self.say(asked, parts).await?;
+        for (id, again) in unchanged {
+            self.store.ask_again_at(id, again).await?;
         }
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
-        if again.is_some() {
+        if all.iter().any(|(_, _, _, again)| again.is_some()) {
             self.queue.ring();
         }
-        let unwitnessed = if new {
-            recalled.all_unwitnessed(self.clock.now())
-        } else {
-            self.unwitnessed(asked.id, &recalled).await?
-        };
-        Ok(recalled.asked(asked.id, merged, again, unwitnessed))
-    }
-
-    /// When what is missing is asked again: nothing at the question's end.
-    async fn again_at(
-        &self,
-        asked: &Accepted,
-        known: &Gathered,
-        merged: &Merged,
-        attempt: u32,
-    ) -> Result<Option<Time>, ExchangeError> {
-        let over =
-            merged.complete || missing(known, merged).is_empty() || matches!(self.leave(asked).await?, Leave::Stop(_));
-        let due = self.clock.now().plus(queue::wait(attempt));
-        Ok((!over && due < asked.expires).then_some(due))
+        let mut concluded = Vec::new();
+        for (id, recalled, merged, again) in all {
+            let unwitnessed = if new {
+                recalled.all_unwitnessed(self.clock.now())
+            } else {
+                self.unwitnessed(id, &recalled).await?
+            };
+            concluded.push(recalled.asked(id, merged, again, unwitnessed));
+        }
+        Ok(concluded)
     }
 }
 
@@ -200,11 +220,11 @@ pub(crate) struct Recalled {
 }
 
 impl Recalled {
-    fn new(run: VerifiedRun, asked: &Accepted) -> Result<Self, ExchangeError> {
-        let Asking::Query(entry, _) = &asked.asking else {
+    fn new(run: VerifiedRun, asked: &Accepted, question: &Question) -> Result<Self, ExchangeError> {
+        let Asking::Query(entry, _) = &question.asking else {
             return Err(ExchangeError::NoSuchQuestion);
         };
-        let known = Gathered::new(asked.leaf, entry, asked.targets.clone());
+        let known = Gathered::new(question.leaf, entry, asked.targets.clone());
         let runs = BTreeSet::from([place_of(&run)]);
         Ok(Self {
             run,

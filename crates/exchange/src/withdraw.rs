@@ -165,6 +165,7 @@ impl<N: Network> Exchange<N> {
                 mandate,
                 expires: until,
                 leased,
+                line: None,
             },
         ];
         let draft = Draft {
@@ -232,7 +233,7 @@ impl<N: Network> Exchange<N> {
 fn acknowledges(asked: &Accepted, run: &VerifiedRun, acknowledged: &mut BTreeSet<DivisionCode>) -> bool {
     let mut statements = run.statements.iter();
     let account =
-        statements.any(|statement| matches!(&statement.entry.said, Said::Account(account) if account.re == asked.leaf));
+        statements.any(|statement| matches!(&statement.entry.said, Said::Account(account) if asked.questions.iter().any(|question| question.leaf == account.re)));
     if account {
         acknowledged.insert(run.origin.node);
     }

@@ -1,2 +1,3 @@
--- Orders of two persons that were executed here, each once; number and idx are the place of the entry that says so.
-CREATE TABLE orders (hash BYTEA NOT NULL PRIMARY KEY, action TEXT NOT NULL, number BIGINT NOT NULL, idx BIGINT NOT NULL, executed BIGINT NOT NULL, done BIGINT NOT NULL);
+-- The line of a batch's file that a question comes from, by its keyed pseudonym; empty for others. The same line again is the same question until that expires.
+ALTER TABLE asked ADD COLUMN line BYTEA NOT NULL DEFAULT '';
+CREATE INDEX asked_line ON asked (line);

@@ -58,7 +58,7 @@ const TABLES: [Table; 17] = tables! {
     "imports": "number" Integer, "category" Text, "source" Text, "as_of" Text, "digest" Bytes, "accepted" Integer, "file" Bytes; order by "number";
     "records": "subject" Bytes, "import" Integer, "row" Integer, "sealed" Bytes; order by "subject, import, row";
     "notes": "name" Text, "number" Integer, "bytes" Text; order by "name, number";
-    "asked": "origin" Text, "id" Text, "kind" Text, "mandate" Text, "expires" Integer, "attempt" Integer, "due" Integer, "holder" Text, "leased" Integer; order by "origin, id";
+    "asked": "origin" Text, "id" Text, "kind" Text, "mandate" Text, "expires" Integer, "attempt" Integer, "due" Integer, "holder" Text, "leased" Integer, "line" Bytes; order by "origin, id";
     "seen": "log" Text, "size" Integer, "checkpoint" Text; order by "log";
     "cosigned": "number" Integer, "size" Integer, "checkpoint" Text; order by "number";
     "checkpoints": "log" Text, "size" Integer, "root" Bytes, "kept" Integer, "note" Text, "since" Integer, "cover" Integer, "proof" Bytes, "witnessed" Integer; order by "log, size, root, kept";

@@ -13,9 +13,9 @@ use crate::StoreError;
 use crate::log::{OwnKey, frontier_nodes, place};
 use crate::recent::Held;
 use crate::records::ImportRows;
-use crate::script::{Script, Value};
+use crate::script::{ROWS, Script, Value};
 use crate::sealing::DataKey;
-use crate::sequencer::{Committed, Edge, Effect, Job, Sequencer};
+use crate::sequencer::{Committed, Edge, Effect, Job, Part, Sequencer};
 
 /// What was read of the database under the head's lock.
 #[derive(Default)]
@@ -30,6 +30,8 @@ pub(crate) struct Read {
     pub(crate) withdrawn: Withdrawn,
     /// Orders that were executed.
     pub(crate) executed: BTreeSet<Hash>,
+    /// Lines of batches' files that are questions, and until when.
+    pub(crate) lines: HashMap<Hash, Time>,
 }
 
 /// By asker and mandate.
@@ -72,11 +74,14 @@ struct Rows {
     received: Vec<[Value; 8]>,
     /// Others' checkpoints that are held: log, size, root, whether a run that is kept stands under it; each once.
     checkpoints: BTreeMap<(String, i64, Hash, i64), String>,
+    asked: Vec<[Value; 10]>,
     imports: Vec<[Value; 7]>,
-    /// Mandates that must not be withdrawn.
-    mandates: BTreeSet<(i64, String)>,
+    /// Mandates that must not be withdrawn, by asker.
+    mandates: BTreeMap<i64, BTreeSet<String>>,
+    /// What is asked again then; a batch gives many back for the same time.
+    again: (Option<i64>, Vec<Value>),
     /// Statements of other forms, in their order.
-    others: Vec<(&'static str, Vec<Value>)>,
+    others: Vec<(String, Vec<Value>)>,
 }
 
 /// What the head becomes, and what it must have been.
@@ -92,19 +97,38 @@ impl Rows {
         self.checkpoints.insert(key, run.checkpoint.to_string());
     }
 
+    /// Writes down what is given back, before anything else changes the same rows.
+    fn give_back(&mut self, origin: &Origin) {
+        let (due, ids) = std::mem::take(&mut self.again);
+        if ids.is_empty() {
+            return;
+        }
+        let list = vec!["?"; ids.len()].join(", ");
+        let sql = format!("UPDATE asked SET due = ?, leased = 0 WHERE origin = ? AND id IN ({list})");
+        let values = [Value::Maybe(due), origin.to_string().into()].into_iter().chain(ids);
+        self.others.push((sql, values.collect()));
+    }
+
     /// The head moves first: it is the lock, and refuses whoever does not know the newest checkpoint, or that a mandate was
     /// withdrawn.
-    fn script(self, head: Moved, now: Time) -> Script {
+    fn script(mut self, origin: &Origin, head: Moved, now: Time) -> Script {
+        self.give_back(origin);
         let mut script = Script::default();
         let mut sql = "UPDATE head SET size = ?, time = ?, checkpoint = CASE WHEN number = ? AND size = ? AND time = ? AND checkpoint = ?".to_owned();
         let mut values = head.values;
         if !self.mandates.is_empty() {
-            let one = vec!["asker = ? AND mandate = ?"; self.mandates.len()].join(" OR ");
-            sql += &format!(" AND NOT EXISTS (SELECT 1 FROM withdrawals WHERE until >= ? AND ({one}))");
+            let mut of_askers = Vec::new();
             values.push(now.millis().into());
-            for (asker, mandate) in self.mandates {
-                values.extend([asker.into(), mandate.into()]);
+            for (asker, mandates) in self.mandates {
+                of_askers.push(format!(
+                    "asker = ? AND mandate IN ({})",
+                    vec!["?"; mandates.len()].join(", ")
+                ));
+                values.push(asker.into());
+                values.extend(mandates.into_iter().map(Value::from));
             }
+            let of_askers = of_askers.join(" OR ");
+            sql += &format!(" AND NOT EXISTS (SELECT 1 FROM withdrawals WHERE until >= ? AND ({of_askers}))");
         }
         values.push(head.checkpoint.into());
         script.push(&(sql + " THEN ? END"), values);
@@ -139,8 +163,13 @@ impl Rows {
             self.imports,
             "",
         );
+        script.insert(
+            "asked (origin, id, kind, mandate, expires, attempt, due, holder, leased, line)",
+            self.asked,
+            "",
+        );
         for (sql, values) in self.others {
-            script.push(sql, values);
+            script.push(&sql, values);
         }
         script
     }
@@ -163,145 +192,169 @@ impl Sequencer {
         let mut imported = read.imports.clone();
         let mut withdrawn = read.withdrawn.clone();
         let mut executed = read.executed.clone();
+        let mut lines = read.lines.clone();
         let mut imports = Vec::new();
         let mut made = HashMap::new();
         let mut results = Vec::new();
-        for Job {
-            drafts,
-            key_name,
-            effects,
-            ..
-        } in group
-        {
-            let known = learned.get(key_name).or_else(|| read.held.get(key_name));
-            let mut held = known.or_else(|| self.recent.of(key_name)).cloned().unwrap_or_default();
-            if let Some(why) = refused(effects, held.leaf, (&imported, &withdrawn, &executed), now) {
+        for job in group {
+            // A call has its effects as a whole, or none.
+            let known = |name: &str, learned: &HashMap<String, Held>| {
+                let known = learned.get(name).or_else(|| read.held.get(name));
+                known.or_else(|| self.recent.of(name)).cloned().unwrap_or_default()
+            };
+            let refused = job.parts.iter().find_map(|part| {
+                let stands = known(&part.key_name, &learned).leaf;
+                refused(&part.effects, stands, (&imported, &withdrawn, &executed), now)
+            });
+            let mut lines_now = lines.clone();
+            let taken = job.effects().any(|effect| match effect {
+                Effect::Asked {
+                    line: Some(line),
+                    expires,
+                    ..
+                } => lines_now.insert(*line, *expires).is_some_and(|until| until > now),
+                _ => false,
+            });
+            if let Some(why) = refused.or_else(|| taken.then_some(StoreError::Different)) {
                 results.push(Err(why));
                 continue;
             }
-            let key = match &held.key {
-                Some(key) => key.clone(),
-                None => {
-                    let (key, wrapped) = self.keys.fresh(key_name)?;
-                    rows.keys.push([key_name.as_str().into(), wrapped.into()]);
-                    held.key.insert(key).clone()
-                }
-            };
+            lines = lines_now;
             let first = edge.frontier.size();
             for ((level, index), hash) in frontier_nodes(first).into_iter().zip(edge.frontier.peaks()) {
                 made.insert((level, index), *hash);
             }
-            let mut statements = Vec::new();
-            for draft in drafts {
-                let index = edge.frontier.size();
-                let statement =
-                    Statement::said(draft, &self.origin, now).map_err(|error| StoreError::Draft(error.to_string()))?;
-                edge.frontier.push(statement.leaf, |level, index, hash| {
-                    made.insert((level, index), hash);
-                    if level > 0 && level % 8 == 0 {
-                        let (level, index) = (i64::from(level / 8), index.cast_signed());
-                        let hash = hash.bytes().to_vec();
-                        rows.roots
-                            .push([number.into(), level.into(), index.into(), hash.into()]);
+            let mut all = Vec::new();
+            for Part {
+                key_name,
+                drafts,
+                effects,
+            } in &job.parts
+            {
+                let mut held = known(key_name, &learned);
+                let key = match &held.key {
+                    Some(key) => key.clone(),
+                    None => {
+                        let (key, wrapped) = self.keys.fresh(key_name)?;
+                        rows.keys.push([key_name.as_str().into(), wrapped.into()]);
+                        held.key.insert(key).clone()
                     }
-                });
-                let sealed = key.seal(place(number, index, statement.leaf).as_bytes(), &draft.body)?;
-                rows.log.push([
-                    number.into(),
-                    index.cast_signed().into(),
-                    statement.line.to_vec().into(),
-                    sealed.into(),
-                    key_name.as_str().into(),
-                ]);
-                statements.push(statement);
-            }
-            for effect in effects {
-                match effect {
-                    Effect::Said {
-                        origin,
-                        id,
-                        leaf,
-                        expires,
-                    } => {
-                        let leaf = leaf.or_else(|| statements.first().map(|statement| statement.leaf));
-                        let leaf = leaf.ok_or_else(|| StoreError::Draft("a question without statements".to_owned()))?;
-                        let [origin, id] = names(origin, *id);
-                        if held.leaf.replace(leaf).is_none() {
-                            let leaf = leaf.bytes().to_vec();
-                            let expires = expires.millis();
-                            rows.questions
-                                .push([origin.clone(), id.clone(), leaf.into(), expires.into()]);
+                };
+                let first = edge.frontier.size();
+                let mut statements = Vec::new();
+                for draft in drafts {
+                    let index = edge.frontier.size();
+                    let statement = Statement::said(draft, &self.origin, now)
+                        .map_err(|error| StoreError::Draft(error.to_string()))?;
+                    edge.frontier.push(statement.leaf, |level, index, hash| {
+                        made.insert((level, index), hash);
+                        if level > 0 && level % 8 == 0 {
+                            let (level, index) = (i64::from(level / 8), index.cast_signed());
+                            let hash = hash.bytes().to_vec();
+                            rows.roots
+                                .push([number.into(), level.into(), index.into(), hash.into()]);
                         }
-                        if !drafts.is_empty() {
-                            let count = i64::try_from(drafts.len()).unwrap_or(0);
-                            rows.said
-                                .push([origin, id, number.into(), first.cast_signed().into(), count.into()]);
+                    });
+                    let sealed = key.seal(place(number, index, statement.leaf).as_bytes(), &draft.body)?;
+                    rows.log.push([
+                        number.into(),
+                        index.cast_signed().into(),
+                        statement.line.to_vec().into(),
+                        sealed.into(),
+                        key_name.as_str().into(),
+                    ]);
+                    statements.push(statement);
+                }
+                for effect in effects {
+                    match effect {
+                        Effect::Said {
+                            origin,
+                            id,
+                            leaf,
+                            expires,
+                        } => {
+                            let leaf = leaf.or_else(|| statements.first().map(|statement| statement.leaf));
+                            let leaf =
+                                leaf.ok_or_else(|| StoreError::Draft("a question without statements".to_owned()))?;
+                            let [origin, id] = names(origin, *id);
+                            if held.leaf.replace(leaf).is_none() {
+                                let leaf = leaf.bytes().to_vec();
+                                let expires = expires.millis();
+                                rows.questions
+                                    .push([origin.clone(), id.clone(), leaf.into(), expires.into()]);
+                            }
+                            if !drafts.is_empty() {
+                                let count = i64::try_from(drafts.len()).unwrap_or(0);
+                                rows.said
+                                    .push([origin, id, number.into(), first.cast_signed().into(), count.into()]);
+                            }
                         }
-                    }
-                    Effect::Received { origin, id, run } => {
-                        let wire = sanku_federation_protocol::stream::write_run(run);
-                        // A run that was cut short once may come whole later: both have a place.
-                        let count = i64::try_from(run.statements.len()).unwrap_or(i64::MAX);
-                        let place = format!("received {origin} {id} {} {} {count}", run.origin, run.first);
-                        let sealed = key.seal(place.as_bytes(), wire.as_bytes())?;
-                        let [origin, id] = names(origin, *id);
-                        let log = run.origin.to_string().into();
-                        let first = run.first.cast_signed().into();
-                        let (size, root) = (run.size.cast_signed().into(), run.root.bytes().to_vec().into());
-                        rows.received
-                            .push([origin, id, log, first, count.into(), sealed.into(), size, root]);
-                        rows.holds(run, 1);
-                    }
-                    Effect::Holds(run) => rows.holds(run, 0),
-                    Effect::Executed { order, action } => {
-                        executed.insert(*order);
-                        let values = vec![
-                            order.bytes().to_vec().into(),
-                            action.as_str().into(),
-                            number.into(),
-                            first.cast_signed().into(),
-                            now.millis().into(),
-                        ];
-                        let sql =
-                            "INSERT INTO orders (hash, action, number, idx, executed, done) VALUES (?, ?, ?, ?, ?, 0)";
-                        rows.others.push((sql, values));
-                    }
-                    Effect::Under { asker, mandate } => {
-                        rows.mandates.insert((i64::from(asker.number()), mandate.to_string()));
-                    }
-                    Effect::Import(import) => {
-                        let number = read.next + i64::try_from(imports.len()).unwrap_or(0);
-                        let name = format!("import {number}");
-                        let (key, wrapped) = self.keys.fresh(&name)?;
-                        let file = key.seal(format!("imports {number}").as_bytes(), import.file.as_bytes())?;
-                        rows.keys.push([name.into(), wrapped.into()]);
-                        rows.imports.push([
-                            number.into(),
-                            import.category.as_str().into(),
-                            import.source.as_str().into(),
-                            import.as_of.to_string().into(),
-                            import.digest.bytes().to_vec().into(),
-                            i64::try_from(import.rows.len()).unwrap_or(0).into(),
-                            file.into(),
-                        ]);
-                        imported.insert(import.digest, number);
-                        imports.push(Incoming {
-                            rows: import,
-                            number,
-                            key,
-                        });
-                    }
-                    other => {
-                        if let Effect::Withdrawn { asker, mandate, until } = other {
-                            let stands = withdrawn.entry((*asker, *mandate)).or_insert(*until);
-                            *stands = (*stands).max(*until);
+                        Effect::Received { origin, id, run } => {
+                            let wire = sanku_federation_protocol::stream::write_run(run);
+                            // A run that was cut short once may come whole later: both have a place.
+                            let count = i64::try_from(run.statements.len()).unwrap_or(i64::MAX);
+                            let place = format!("received {origin} {id} {} {} {count}", run.origin, run.first);
+                            let sealed = key.seal(place.as_bytes(), wire.as_bytes())?;
+                            let [origin, id] = names(origin, *id);
+                            let log = run.origin.to_string().into();
+                            let first = run.first.cast_signed().into();
+                            let (size, root) = (run.size.cast_signed().into(), run.root.bytes().to_vec().into());
+                            rows.received
+                                .push([origin, id, log, first, count.into(), sealed.into(), size, root]);
+                            rows.holds(run, 1);
                         }
-                        self.of_the_queue(other, now, &mut rows.others);
+                        Effect::Holds(run) => rows.holds(run, 0),
+                        Effect::Executed { order, action } => {
+                            executed.insert(*order);
+                            let values = vec![
+                                order.bytes().to_vec().into(),
+                                action.as_str().into(),
+                                number.into(),
+                                first.cast_signed().into(),
+                                now.millis().into(),
+                            ];
+                            let sql = "INSERT INTO orders (hash, action, number, idx, executed, done) VALUES (?, ?, ?, ?, ?, 0)";
+                            rows.others.push((sql.to_owned(), values));
+                        }
+                        Effect::Under { asker, mandate } => {
+                            let of_asker = rows.mandates.entry(i64::from(asker.number())).or_default();
+                            of_asker.insert(mandate.to_string());
+                        }
+                        Effect::Import(import) => {
+                            let number = read.next + i64::try_from(imports.len()).unwrap_or(0);
+                            let name = format!("import {number}");
+                            let (key, wrapped) = self.keys.fresh(&name)?;
+                            let file = key.seal(format!("imports {number}").as_bytes(), import.file.as_bytes())?;
+                            rows.keys.push([name.into(), wrapped.into()]);
+                            rows.imports.push([
+                                number.into(),
+                                import.category.as_str().into(),
+                                import.source.as_str().into(),
+                                import.as_of.to_string().into(),
+                                import.digest.bytes().to_vec().into(),
+                                i64::try_from(import.rows.len()).unwrap_or(0).into(),
+                                file.into(),
+                            ]);
+                            imported.insert(import.digest, number);
+                            imports.push(Incoming {
+                                rows: import,
+                                number,
+                                key,
+                            });
+                        }
+                        other => {
+                            if let Effect::Withdrawn { asker, mandate, until } = other {
+                                let stands = withdrawn.entry((*asker, *mandate)).or_insert(*until);
+                                *stands = (*stands).max(*until);
+                            }
+                            self.of_the_queue(other, now, &mut rows);
+                        }
                     }
                 }
+                learned.insert(key_name.clone(), held);
+                all.append(&mut statements);
             }
-            learned.insert(key_name.clone(), held);
-            results.push(Ok((first, statements)));
+            results.push(Ok((first, all)));
         }
         edge.time = now;
         let checkpoint = Checkpoint {
@@ -327,7 +380,7 @@ impl Sequencer {
         };
         edge.signed = text;
         Ok(Composed {
-            script: rows.script(head, now),
+            script: rows.script(&self.origin, head, now),
             imports,
             edge,
             checkpoint,
@@ -338,23 +391,21 @@ impl Sequencer {
         })
     }
 
-    /// Withdrawals, and what is asked again.
-    fn of_the_queue(&self, effect: &Effect, now: Time, others: &mut Vec<(&'static str, Vec<Value>)>) {
-        let own = || self.origin.to_string().into();
+    /// Withdrawals, what is asked, and what is asked again.
+    fn of_the_queue(&self, effect: &Effect, now: Time, rows: &mut Rows) {
         match effect {
             Effect::Withdrawn { asker, mandate, until } => {
+                rows.give_back(&self.origin);
                 let values = vec![
                     i64::from(asker.number()).into(),
                     mandate.to_string().into(),
                     until.millis().into(),
                 ];
-                others.push(("INSERT INTO withdrawals (asker, mandate, until) VALUES (?, ?, ?) ON CONFLICT (asker, mandate) DO UPDATE SET until = excluded.until WHERE excluded.until > withdrawals.until", values));
+                let sql = "INSERT INTO withdrawals (asker, mandate, until) VALUES (?, ?, ?) ON CONFLICT (asker, mandate) DO UPDATE SET until = excluded.until WHERE excluded.until > withdrawals.until";
+                rows.others.push((sql.to_owned(), values));
                 if *asker == self.origin.node {
-                    let values = vec![mandate.to_string().into()];
-                    others.push((
-                        "UPDATE asked SET due = NULL WHERE mandate = ? AND kind = 'query'",
-                        values,
-                    ));
+                    let sql = "UPDATE asked SET due = NULL WHERE mandate = ? AND kind = 'query'";
+                    rows.others.push((sql.to_owned(), vec![mandate.to_string().into()]));
                 }
             }
             Effect::Asked {
@@ -363,25 +414,26 @@ impl Sequencer {
                 mandate,
                 expires,
                 leased,
-            } => {
-                let values = vec![
-                    own(),
-                    id.to_string().into(),
-                    kind.as_str().into(),
-                    mandate.to_string().into(),
-                    expires.millis().into(),
-                    now.millis().into(),
-                    Value::from(&*self.process),
-                    leased.millis().into(),
-                ];
-                others.push(("INSERT INTO asked (origin, id, kind, mandate, expires, attempt, due, holder, leased) VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?)", values));
-            }
+                line,
+            } => rows.asked.push([
+                self.origin.to_string().into(),
+                id.to_string().into(),
+                kind.as_str().into(),
+                mandate.to_string().into(),
+                expires.millis().into(),
+                1.into(),
+                now.millis().into(),
+                Value::from(&*self.process),
+                leased.millis().into(),
+                line.map_or_else(Vec::new, |line| line.bytes().to_vec()).into(),
+            ]),
             Effect::AskAgain { id, due } => {
-                let values = vec![Value::Maybe(due.map(Time::millis)), own(), id.to_string().into()];
-                others.push((
-                    "UPDATE asked SET due = ?, leased = 0 WHERE origin = ? AND id = ?",
-                    values,
-                ));
+                let due = due.map(Time::millis);
+                if rows.again.0 != due || rows.again.1.len() >= ROWS {
+                    rows.give_back(&self.origin);
+                }
+                rows.again.0 = due;
+                rows.again.1.push(id.to_string().into());
             }
             Effect::Said { .. }
             | Effect::Received { .. }

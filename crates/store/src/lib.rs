@@ -12,6 +12,7 @@ mod compose;
 mod database;
 mod ground;
 mod log;
+mod look;
 mod orders;
 mod pace;
 mod questions;
@@ -40,7 +41,7 @@ use sanku_federation_protocol::names::Origin;
 use sanku_tlog::{Checkpoint, SigningKey, VerifierKey, empty_root};
 use sanku_values::Clock;
 pub use sealing::StorageKeys;
-pub use sequencer::{Committed, Effect};
+pub use sequencer::{Committed, Effect, Part, Urgency};
 pub use standing::Standing;
 
 use crate::database::{Database, on};
@@ -154,6 +155,7 @@ pub struct Store {
     origin: Origin,
     verifier: VerifierKey,
     jobs: tokio::sync::mpsc::Sender<sequencer::Job>,
+    batches: tokio::sync::mpsc::Sender<sequencer::Job>,
     tiles: Arc<tiles::Tiles>,
     /// This process among those that share the database.
     process: Arc<str>,
@@ -233,13 +235,15 @@ impl Store {
         let ground = Arc::new(ground);
         let clock = Arc::new(clock::LogClock::new(clock));
         let process: Arc<str> = format!("{:032x}", fastrand::u128(..)).into();
-        let (jobs, receiver) = tokio::sync::mpsc::channel(1024);
+        let (jobs, persons) = tokio::sync::mpsc::channel(1024);
+        let (batches, of_batches) = tokio::sync::mpsc::channel(16);
         let store = Self {
             database: database.clone(),
             keys: keys.clone(),
             origin: origin.clone(),
             verifier,
             jobs,
+            batches,
             tiles: Arc::default(),
             process: Arc::clone(&process),
             clock: Arc::clone(&clock),
@@ -261,7 +265,7 @@ impl Store {
                 recent: recent::Recent::default(),
                 contended: false,
             }
-            .run(receiver),
+            .run(persons, of_batches),
         );
         Ok(store)
     }

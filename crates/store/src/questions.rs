@@ -1,12 +1,15 @@
 //! Questions: what was asked of this node and by it, what it said, what it received.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use sanku_federation_protocol::names::{Origin, StatementId};
 use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_tlog::Hash;
 use sanku_values::{DivisionCode, Time};
-use sqlx::Row;
+use sqlx::{QueryBuilder, Row};
 
 use crate::database::on;
+use crate::script::ROWS;
 use crate::{Store, StoreError};
 
 /// A question that is remembered.
@@ -27,17 +30,37 @@ pub fn key_name(origin: &Origin, id: StatementId) -> String {
 impl Store {
     /// Whether a question came before.
     pub async fn question(&self, origin: &Origin, id: StatementId) -> Result<Option<Remembered>, StoreError> {
-        let leaf: Option<Vec<u8>> = on!(&self.database, pool => sqlx::query("SELECT leaf FROM questions WHERE origin = $1 AND id = $2")
-            .bind(origin.to_string()).bind(id.to_string()).fetch_optional(pool).await?.map(|row| row.try_get(0)).transpose()?);
-        let leaf = leaf
-            .map(|bytes| {
-                bytes
-                    .try_into()
-                    .map(Hash::new)
-                    .map_err(|_| StoreError::Corrupt("a question"))
+        Ok(self.questions(origin, &[id]).await?.remove(&id))
+    }
+
+    /// Which of these questions of one asker came before.
+    pub async fn questions(
+        &self,
+        origin: &Origin,
+        ids: &[StatementId],
+    ) -> Result<BTreeMap<StatementId, Remembered>, StoreError> {
+        let mut rows: Vec<(String, Vec<u8>)> = Vec::new();
+        for chunk in ids.chunks(ROWS) {
+            on!(&self.database, pool => {
+                let mut select = QueryBuilder::new("SELECT id, leaf FROM questions WHERE origin = ");
+                let mut list = select.push_bind(origin.to_string()).push(" AND id IN (").separated(", ");
+                for id in chunk {
+                    list.push_bind(id.to_string());
+                }
+                select.push(")");
+                for row in select.build().fetch_all(pool).await? {
+                    rows.push((row.try_get(0)?, row.try_get(1)?));
+                }
+            });
+        }
+        let corrupt = StoreError::Corrupt("a question");
+        rows.into_iter()
+            .map(|(id, leaf)| {
+                let id = id.parse().map_err(|_| corrupt.clone())?;
+                let leaf = leaf.try_into().map(Hash::new).map_err(|_| corrupt.clone())?;
+                Ok((id, Remembered { leaf }))
             })
-            .transpose()?;
-        Ok(leaf.map(|leaf| Remembered { leaf }))
+            .collect()
     }
 
     /// What this node said about a question, as runs in the order in which it said them.
@@ -111,9 +134,34 @@ impl Store {
 
     /// Whether a mandate of an asker is withdrawn.
     pub async fn is_withdrawn(&self, asker: DivisionCode, mandate: StatementId, now: Time) -> Result<bool, StoreError> {
-        let until: Option<i64> = on!(&self.database, pool => sqlx::query("SELECT until FROM withdrawals WHERE asker = $1 AND mandate = $2")
-            .bind(i64::from(asker.number())).bind(mandate.to_string()).fetch_optional(pool).await?.map(|row| row.try_get(0)).transpose()?);
-        Ok(until.is_some_and(|until| now.millis() <= until))
+        Ok(!self.withdrawn(asker, &[mandate], now).await?.is_empty())
+    }
+
+    /// Which of these mandates of an asker are withdrawn.
+    pub async fn withdrawn(
+        &self,
+        asker: DivisionCode,
+        mandates: &[StatementId],
+        now: Time,
+    ) -> Result<BTreeSet<StatementId>, StoreError> {
+        let mut found: Vec<String> = Vec::new();
+        for chunk in mandates.chunks(ROWS) {
+            on!(&self.database, pool => {
+                let mut select = QueryBuilder::new("SELECT mandate FROM withdrawals WHERE asker = ");
+                let mut list = select.push_bind(i64::from(asker.number())).push(" AND until >= ").push_bind(now.millis()).push(" AND mandate IN (").separated(", ");
+                for mandate in chunk {
+                    list.push_bind(mandate.to_string());
+                }
+                select.push(")");
+                for row in select.build().fetch_all(pool).await? {
+                    found.push(row.try_get(0)?);
+                }
+            });
+        }
+        found
+            .into_iter()
+            .map(|mandate| mandate.parse().map_err(|_| StoreError::Corrupt("a withdrawal")))
+            .collect()
     }
 
     /// Keeps a note.

@@ -3,13 +3,16 @@
 //! A row is made in the transaction that logs what is asked, so that nothing is asked and forgotten. Whoever asks holds a
 //! lease that runs out by itself: of several processes one asks, and what a dead one held another takes up.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use sanku_federation_protocol::names::StatementId;
+use sanku_tlog::Hash;
 use sanku_values::Time;
-use sqlx::Row;
+use sqlx::{QueryBuilder, Row};
 
 use crate::database::{Pool, on};
+use crate::script::ROWS;
 use crate::{Store, StoreError};
 
 /// How long after it expires a question is remembered.
@@ -116,6 +119,31 @@ impl Store {
             None if known => Ok(Claim::Held),
             None => Ok(Claim::Unknown),
         }
+    }
+
+    /// The questions that these lines of a batch's file became, if they have not expired.
+    pub async fn of_lines(&self, lines: &[Hash], now: Time) -> Result<HashMap<Hash, StatementId>, StoreError> {
+        let mut rows: Vec<(Vec<u8>, String)> = Vec::new();
+        for chunk in lines.chunks(ROWS) {
+            on!(&self.database, pool => {
+                let mut select = QueryBuilder::new("SELECT line, id FROM asked WHERE origin = ");
+                let mut list = select.push_bind(self.origin.to_string()).push(" AND expires > ").push_bind(now.millis()).push(" AND line IN (").separated(", ");
+                for line in chunk {
+                    list.push_bind(line.bytes().to_vec());
+                }
+                select.push(")");
+                for row in select.build().fetch_all(pool).await? {
+                    rows.push((row.try_get(0)?, row.try_get(1)?));
+                }
+            });
+        }
+        let corrupt = StoreError::Corrupt("the queue");
+        rows.into_iter()
+            .map(|(line, id)| {
+                let line = line.try_into().map(Hash::new).map_err(|_| corrupt.clone())?;
+                Ok((line, id.parse().map_err(|_| corrupt.clone())?))
+            })
+            .collect()
     }
 
     /// Gives a claim back: it is due then, or came to its end.

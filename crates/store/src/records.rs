@@ -1,6 +1,5 @@
 //! Records: imports in one commit, search by blind index, every row bound to its place.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use sanku_catalogue::{Catalogue, CategoryId, Fields, UnjudgedFields};
@@ -8,10 +7,10 @@ use sanku_federation_protocol::entry::Draft;
 use sanku_tlog::Hash;
 use sanku_values::{Date, IdentityNumber, PersonName};
 use serde::{Deserialize, Serialize};
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
 use crate::database::on;
-use crate::script::Value;
+use crate::script::{ROWS, Value};
 use crate::sealing::{DataKey, StorageKeys};
 use crate::sequencer::Effect;
 use crate::{Store, StoreError};
@@ -113,8 +112,6 @@ pub struct StoredImport {
 /// What stands about a person: rows that were read, and categories with a row that does not open.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Every import, newest first.
-    pub imports: Vec<StoredImport>,
     /// The rows, newest import first.
     pub records: Vec<StoredRecord>,
     /// Categories in which a row is corrupt: nothing of them may be served.
@@ -205,30 +202,77 @@ impl Store {
         String::from_utf8(plain).map_err(|_| StoreError::Corrupt("an import"))
     }
 
-    /// Every row about a person in these categories, and every import, as they stand at one moment.
+    /// Every row about a person in these categories.
     pub async fn find(&self, number: &IdentityNumber, categories: &[CategoryId]) -> Result<Found, StoreError> {
-        let subject = self.keys.blind(number);
-        // One query: what hangs on a person's rows is found by key, however many imports there are.
-        let rows: Result<Vec<FoundRow>, sqlx::Error> = on!(&self.database, pool => sqlx::query("SELECT r.import, r.row, r.sealed, i.category, i.source, i.as_of, k.wrapped FROM records r \
-             LEFT JOIN imports i ON i.number = r.import LEFT JOIN keys k ON k.name = 'import ' || CAST(r.import AS TEXT) WHERE r.subject = $1 \
-             UNION ALL SELECT number, NULL, NULL, category, source, as_of, NULL FROM imports")
-            .bind(subject.clone()).fetch_all(pool).await?.iter().map(|row| Ok(FoundRow {
-                import: row.try_get(0)?, ordinal: row.try_get(1)?, sealed: row.try_get(2)?, category: row.try_get(3)?,
-                source: row.try_get(4)?, as_of: row.try_get(5)?, wrapped: row.try_get(6)?,
-            })).collect());
-        let (mut rows, imports): (Vec<_>, Vec<_>) = rows?.into_iter().partition(|row| row.sealed.is_some());
-        // Newest first.
-        rows.sort_by(|a, b| (&b.as_of, b.import, a.ordinal).cmp(&(&a.as_of, a.import, b.ordinal)));
-        let mut imports = imports
+        let (_, mut found) = self.find_all(&[(number, categories)]).await?;
+        found.pop().unwrap_or_else(|| Ok(Found::default()))
+    }
+
+    /// Every import, and every row about each of these people, each in categories of their own, as they stand at one moment: one
+    /// query for many people.
+    pub async fn find_all(
+        &self,
+        people: &[(&IdentityNumber, &[CategoryId])],
+    ) -> Result<(Vec<StoredImport>, Vec<Result<Found, StoreError>>), StoreError> {
+        let subjects: Vec<_> = people.iter().map(|(number, _)| self.keys.blind(number)).collect();
+        let mut rows: HashMap<Vec<u8>, Vec<FoundRow>> = HashMap::new();
+        let mut imports = Vec::new();
+        for chunk in subjects.chunks(ROWS) {
+            imports.clear();
+            // What hangs on a person's rows is found by key, however many imports there are.
+            let sql = format!(
+                "SELECT r.subject, r.import, r.row, r.sealed, i.category, i.source, i.as_of, k.wrapped FROM records r \
+                 LEFT JOIN imports i ON i.number = r.import LEFT JOIN keys k ON k.name = 'import ' || CAST(r.import AS TEXT) WHERE r.subject IN ({}) \
+                 UNION ALL SELECT NULL, number, NULL, NULL, category, source, as_of, NULL FROM imports",
+                (1..=chunk.len())
+                    .map(|place| format!("${place}"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            );
+            on!(&self.database, pool => {
+                let mut select = sqlx::query(AssertSqlSafe(sql.as_str()));
+                for subject in chunk {
+                    select = select.bind(subject.clone());
+                }
+                for row in select.fetch_all(pool).await? {
+                    let found = FoundRow {
+                        import: row.try_get(1)?, ordinal: row.try_get(2)?, sealed: row.try_get(3)?, category: row.try_get(4)?,
+                        source: row.try_get(5)?, as_of: row.try_get(6)?, wrapped: row.try_get(7)?,
+                    };
+                    match row.try_get::<Option<Vec<u8>>, _>(0)? {
+                        Some(subject) => rows.entry(subject).or_default().push(found),
+                        None => imports.push(found),
+                    }
+                }
+            });
+        }
+        let imports = imports
             .into_iter()
-            .map(|row| stored_import(row.import, row.category, row.source, row.as_of))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|row| stored_import(row.import, row.category, row.source, row.as_of));
+        let mut imports = imports.collect::<Result<Vec<_>, _>>()?;
+        // Newest first.
         imports.sort_by_key(|import| std::cmp::Reverse((import.as_of, import.number)));
-        let mut found = Found {
-            imports,
-            ..Found::default()
-        };
+        for rows in rows.values_mut() {
+            rows.sort_by(|a, b| (&b.as_of, b.import, a.ordinal).cmp(&(&a.as_of, a.import, b.ordinal)));
+        }
         let mut keys = HashMap::new();
+        let of_each = people.iter().zip(&subjects).map(|((number, categories), subject)| {
+            let rows = rows.get(subject).map(Vec::as_slice).unwrap_or_default();
+            self.read(rows, &mut keys, subject, number, categories)
+        });
+        Ok((imports, of_each.collect()))
+    }
+
+    /// Opens and judges the rows about one person. `keys` are those of imports that were unwrapped already.
+    fn read(
+        &self,
+        rows: &[FoundRow],
+        keys: &mut HashMap<i64, Option<DataKey>>,
+        subject: &[u8],
+        number: &IdentityNumber,
+        categories: &[CategoryId],
+    ) -> Result<Found, StoreError> {
+        let mut found = Found::default();
         for row in rows {
             // Without its import nobody can say which category is missing something.
             let category: CategoryId = row
@@ -239,16 +283,16 @@ impl Store {
             if !categories.contains(&category) {
                 continue;
             }
-            if let Entry::Vacant(place) = keys.entry(row.import) {
+            let key = keys.entry(row.import).or_insert_with(|| {
                 let name = format!("import {}", row.import);
-                place.insert(
-                    row.wrapped
-                        .as_ref()
-                        .and_then(|wrapped| self.keys.unwrap(&name, wrapped).ok()),
-                );
-            }
-            let key = keys.get(&row.import).and_then(Option::as_ref);
-            match key.and_then(|key| opened(&row, key, &subject, &category, number)) {
+                row.wrapped
+                    .as_ref()
+                    .and_then(|wrapped| self.keys.unwrap(&name, wrapped).ok())
+            });
+            match key
+                .as_ref()
+                .and_then(|key| opened(row, key, subject, &category, number))
+            {
                 Some(record) => found.records.push(record),
                 None => {
                     tracing::error!(

@@ -7,7 +7,7 @@ use sqlx::error::ErrorKind;
 use sqlx::{Arguments, AssertSqlSafe, Error, PgConnection, PgPool, SqliteConnection, SqlitePool};
 
 /// Rows of one INSERT, below the databases' limits on parameters.
-const ROWS: usize = 1000;
+pub(crate) const ROWS: usize = 1000;
 
 /// A value that is bound to a statement.
 #[derive(Clone)]

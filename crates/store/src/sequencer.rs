@@ -19,28 +19,31 @@ use crate::compose::{Incoming, Read, Written};
 use crate::database::{CALL, Database, on};
 use crate::ground::{Ground, IsOf, broken};
 use crate::log::{frontier_nodes, hash_of_row, held, node_of, place_of};
+use crate::look::read_for;
 use crate::queue::AskedKind;
-use crate::recent::{Held, Recent};
+use crate::recent::Recent;
 use crate::records::ImportRows;
 use crate::script::{Run, RunWhole, Script, is_overtaken};
 use crate::sealing::StorageKeys;
 use crate::{Store, StoreError};
 
-/// Most jobs that are written together.
+/// Most calls that are written together.
 const GROUP: usize = 64;
+/// Statements of batches that are written together: whoever waits for the next group does not wait long.
+const OF_BATCHES: usize = 512;
 /// Records of an import that are sealed and written together.
 const SEALED_AT_ONCE: usize = 1000;
 
 /// What commits together with the statements of one call.
 #[derive(Debug)]
 pub enum Effect {
-    /// These statements are said about this question, whose own entry has this leaf hash; remembered until it expires.
+    /// The statements of this part are said about this question, whose own entry has this leaf hash; remembered until it expires.
     Said {
         /// The asker's log.
         origin: Origin,
         /// The question's id.
         id: StatementId,
-        /// The question's leaf hash; nothing if the drafts hold the question itself.
+        /// The question's leaf hash; nothing if the part holds the question itself.
         leaf: Option<Hash>,
         /// Until when it is remembered.
         expires: Time,
@@ -84,6 +87,8 @@ pub enum Effect {
         expires: Time,
         /// Until then this process asks it.
         leased: Time,
+        /// The line of a batch's file that it comes from: one line is one question until it expires.
+        line: Option<Hash>,
     },
     /// What was asked is asked again then, or came to its end.
     AskAgain {
@@ -110,11 +115,39 @@ pub struct Committed {
     pub run: VerifiedRun,
 }
 
+/// What one call says about one thing: the statements, the name of the key that seals their bodies, what commits with them.
+#[derive(Debug)]
+pub struct Part {
+    /// Names the key that seals the bodies.
+    pub key_name: String,
+    /// What is said.
+    pub drafts: Vec<Draft>,
+    /// What commits together with it.
+    pub effects: Vec<Effect>,
+}
+
+/// Whether somebody waits for what is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// A person: goes first.
+    Person,
+    /// A batch.
+    Batch,
+}
+
 pub(crate) struct Job {
-    pub(crate) drafts: Vec<Draft>,
-    pub(crate) key_name: String,
-    pub(crate) effects: Vec<Effect>,
+    pub(crate) parts: Vec<Part>,
     pub(crate) reply: oneshot::Sender<Result<Committed, StoreError>>,
+}
+
+impl Job {
+    fn statements(&self) -> usize {
+        self.parts.iter().map(|part| part.drafts.len()).sum()
+    }
+
+    pub(crate) fn effects(&self) -> impl Iterator<Item = &Effect> {
+        self.parts.iter().flat_map(|part| &part.effects)
+    }
 }
 
 /// What the sequencer knows of the log's right edge between groups; lost with a group that was not written.
@@ -180,20 +213,34 @@ pub(crate) struct Sequencer {
 }
 
 impl Sequencer {
-    pub(crate) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+    /// Writes what comes in: persons' calls first, of batches a bounded number of statements at a time.
+    pub(crate) async fn run(mut self, mut persons: mpsc::Receiver<Job>, mut batches: mpsc::Receiver<Job>) {
         let mut edge = None;
         let mut group_before = 0;
-        while let Some(first) = jobs.recv().await {
+        loop {
+            let first = tokio::select! {
+                biased;
+                job = persons.recv() => job,
+                job = batches.recv() => job,
+            };
+            let Some(first) = first else { return };
             if group_before >= 6 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             let mut group = vec![first];
             while group.len() < GROUP
-                && let Ok(job) = jobs.try_recv()
+                && let Ok(job) = persons.try_recv()
             {
                 group.push(job);
             }
             group_before = group.len();
+            let mut statements: usize = group.iter().map(Job::statements).sum();
+            while statements < OF_BATCHES
+                && let Ok(job) = batches.try_recv()
+            {
+                statements += job.statements();
+                group.push(job);
+            }
             edge = self.write(edge, group).await;
         }
     }
@@ -240,14 +287,16 @@ impl Sequencer {
     /// Writes the group: at once where this process wrote last, which the database itself refuses if that is no longer so; else
     /// after a look at what is there.
     async fn commit(&mut self, edge: Option<Edge>, group: &[Job]) -> Result<Written, StoreError> {
-        let effects = group.iter().flat_map(|job| &job.effects);
-        let rows = effects.filter_map(|effect| match effect {
-            Effect::Import(import) => Some(import.rows.len() + 1),
+        let effects = || group.iter().flat_map(Job::effects);
+        let rows = effects().filter_map(|effect| match effect {
+            Effect::Import(import) => Some(import.rows.len()),
             _ => None,
         });
         let rows: usize = rows.sum();
+        // What the database alone knows: which imports are in, which lines of a file are asked.
+        let look = |effect: &Effect| matches!(effect, Effect::Import(_) | Effect::Asked { line: Some(_), .. });
         // Nobody wrote since, and nobody remembers anything that this process does not know the database to hold.
-        let quiet = !self.contended && rows == 0;
+        let quiet = !self.contended && !effects().any(look);
         if let Some(edge) = edge
             .as_ref()
             .filter(|edge| quiet && self.ground.is_newest(&edge.signed))
@@ -303,39 +352,7 @@ impl Sequencer {
                     Edge { frontier, time: Time::from_millis(time), signed: text }
                 }
             };
-            let mut read = Read::default();
-            for Job { key_name, effects, .. } in group {
-                let mut found = Held::default();
-                if let Some(row) = sqlx::query("SELECT wrapped FROM keys WHERE name = $1").bind(key_name).fetch_optional(&mut *tx).await? {
-                    found.key = Some(self.keys.unwrap(key_name, &row.try_get::<Vec<u8>, _>(0)?)?);
-                }
-                for effect in effects {
-                    if let Effect::Said { origin, id, .. } = effect {
-                        let row = sqlx::query("SELECT leaf FROM questions WHERE origin = $1 AND id = $2").bind(origin.to_string()).bind(id.to_string()).fetch_optional(&mut *tx).await?;
-                        found.leaf = row.map(|row| row.try_get::<Vec<u8>, _>(0)).transpose()?.map(|leaf| hash_of_row(Ok(leaf), 1)).transpose()?;
-                    }
-                    if let Effect::Under { asker, mandate } = effect {
-                        let row = sqlx::query("SELECT until FROM withdrawals WHERE asker = $1 AND mandate = $2").bind(i64::from(asker.number())).bind(mandate.to_string()).fetch_optional(&mut *tx).await?;
-                        if let Some(row) = row {
-                            read.withdrawn.insert((*asker, *mandate), Time::from_millis(row.try_get(0)?));
-                        }
-                    }
-                    if let Effect::Executed { order, .. } = effect {
-                        let row = sqlx::query("SELECT 1 FROM orders WHERE hash = $1").bind(order.bytes().to_vec()).fetch_optional(&mut *tx).await?;
-                        if row.is_some() {
-                            read.executed.insert(*order);
-                        }
-                    }
-                    if let Effect::Import(import) = effect {
-                        let row = sqlx::query("SELECT number FROM imports WHERE digest = $1").bind(import.digest.bytes().to_vec()).fetch_optional(&mut *tx).await?;
-                        if let Some(row) = row {
-                            read.imports.insert(import.digest, row.try_get(0)?);
-                        }
-                        read.next = sqlx::query("SELECT COALESCE(MAX(number), 0) + 1 FROM imports").fetch_one(&mut *tx).await?.try_get(0)?;
-                    }
-                }
-                read.held.insert(key_name.clone(), found);
-            }
+            let read: Read = read_for!(self, tx, group);
             let mut composed = self.compose(edge, group, &read)?;
             tx.run(std::mem::take(&mut composed.script)).await?;
             for Incoming { rows, number, key } in &composed.imports {
@@ -357,14 +374,29 @@ impl Store {
     /// Says these statements: durable, in the log, provable. `key_name` names the key that seals their bodies.
     ///
     /// # Errors
-    /// `AlreadyImported` if an import's content is in; `NotWritten` if nothing was written: then nothing may leave. `Clock` while it is held.
+    /// As `say`.
     pub async fn append(
         &self,
         key_name: String,
         drafts: Vec<Draft>,
         effects: Vec<Effect>,
     ) -> Result<Committed, StoreError> {
-        if drafts.is_empty() {
+        let part = Part {
+            key_name,
+            drafts,
+            effects,
+        };
+        self.say(vec![part], Urgency::Person).await
+    }
+
+    /// Says what one call says about many things: one run of at most 256 statements, in the order of its parts.
+    ///
+    /// # Errors
+    /// `AlreadyImported` if an import's content is in; `Different` if other bytes stand under a question's id, or a line is a
+    /// question already; `Withdrawn` if a mandate under which something is said is withdrawn; `NotWritten` if nothing was
+    /// written: then nothing may leave. `Clock` while it is held.
+    pub async fn say(&self, parts: Vec<Part>, urgency: Urgency) -> Result<Committed, StoreError> {
+        if parts.iter().all(|part| part.drafts.is_empty()) {
             // Effects without a statement would be durable and nowhere in the log.
             return Err(StoreError::Draft("nothing to say".to_owned()));
         }
@@ -375,25 +407,17 @@ impl Store {
                 error => return Err(error),
             }
         }
-        self.hand_in(key_name, drafts, effects).await
+        self.hand_in(parts, urgency).await
     }
 
     /// Hands statements to the sequencer, whatever was seen of the database before.
-    pub(crate) async fn hand_in(
-        &self,
-        key_name: String,
-        drafts: Vec<Draft>,
-        effects: Vec<Effect>,
-    ) -> Result<Committed, StoreError> {
+    pub(crate) async fn hand_in(&self, parts: Vec<Part>, urgency: Urgency) -> Result<Committed, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let job = Job {
-            drafts,
-            key_name,
-            effects,
-            reply,
+        let jobs = match urgency {
+            Urgency::Person => &self.jobs,
+            Urgency::Batch => &self.batches,
         };
-        self.jobs
-            .send(job)
+        jobs.send(Job { parts, reply })
             .await
             .map_err(|_| StoreError::NotWritten("the sequencer has ended".to_owned()))?;
         answer

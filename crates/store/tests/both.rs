@@ -18,7 +18,8 @@ use sanku_federation_protocol::body::{ActBody, Body, Salt};
 use sanku_federation_protocol::entry::{ActEntry, Draft, Said};
 use sanku_federation_protocol::names::{Origin, StatementId};
 use sanku_store::{
-    AskedKind, Claim, Claimed, Effect, ImportRow, ImportRows, Scratch, StorageKeys, Store, StoreError, Teller, key_name,
+    AskedKind, Claim, Claimed, Effect, ImportRow, ImportRows, Part, Scratch, StorageKeys, Store, StoreError, Teller,
+    Urgency, key_name,
 };
 use sanku_tlog::{Checkpoint, Hash, KeyType, SigningKey};
 use sanku_values::{Date, FixedClock, IdentityNumber, PersonName, Time};
@@ -115,6 +116,8 @@ async fn suite(url: &str) {
     its_standing_is_counted_and_a_held_log_takes_nothing(url).await;
     s30_what_is_remembered_outside_the_database_binds(url).await;
     f39_a_dump_under_writing_is_one_moment_and_comes_back_whole(url).await;
+    a_person_does_not_wait_behind_a_batch(url).await;
+    a_line_of_a_file_is_one_question_until_it_expires(url).await;
     what_is_held_is_covered_once_and_forks_are_kept(url).await;
     c13_an_order_is_executed_once_whoever_tries(url).await;
 }
@@ -200,6 +203,7 @@ async fn queued(store: &Store, kind: AskedKind, mandate: StatementId) -> Stateme
             mandate,
             expires: now().plus(DAY),
             leased: now(),
+            line: None,
         },
     ];
     store
@@ -1031,6 +1035,72 @@ fn many_processes_open_one_file_at_the_same_moment() {
             opener.join().unwrap();
         }
     }
+}
+
+/// Sixteen calls of a batch stand in line before a person's: it is written before most of them.
+async fn a_person_does_not_wait_behind_a_batch(url: &str) {
+    let store = open(url).await;
+    let mut batches = tokio::task::JoinSet::new();
+    for number in 0..16 {
+        let parts = (0..256).map(|statement| Part {
+            key_name: "acts".to_owned(),
+            drafts: vec![act(&format!("{number} {statement}"))],
+            effects: Vec::new(),
+        });
+        let (store, parts) = (store.clone(), parts.collect());
+        batches.spawn(async move { store.say(parts, Urgency::Batch).await.unwrap().run.first });
+    }
+    tokio::task::yield_now().await;
+    let person = store.append("acts".to_owned(), vec![act("person")], Vec::new()).await;
+    let person = person.unwrap().run.first;
+    let behind = batches
+        .join_all()
+        .await
+        .into_iter()
+        .filter(|first| *first > person)
+        .count();
+    assert!(behind >= 8, "{behind} of 16 were written after the person's");
+}
+
+/// A question of this node's own that comes from a line of a batch's file.
+fn of_line(id: StatementId, line: Hash, what: &str) -> Part {
+    let expires = now().plus(DAY);
+    Part {
+        key_name: key_name(&origin(), id),
+        drafts: vec![act(what)],
+        effects: vec![
+            Effect::Said {
+                origin: origin(),
+                id,
+                leaf: None,
+                expires,
+            },
+            Effect::Asked {
+                id,
+                kind: AskedKind::Query,
+                mandate: id,
+                expires,
+                leased: now(),
+                line: Some(line),
+            },
+        ],
+    }
+}
+
+async fn a_line_of_a_file_is_one_question_until_it_expires(url: &str) {
+    let (one, other) = (open(url).await, open(url).await);
+    let (a, b) = (Hash::of(url.as_bytes()), Hash::of(b"b"));
+    let ids = [0; 4].map(|_| StatementId::generate(now()));
+    let parts = vec![of_line(ids[0], a, "a"), of_line(ids[1], b, "b")];
+    one.say(parts, Urgency::Batch).await.unwrap();
+    let lines = one.of_lines(&[a, b, Hash::of(b"c")], now()).await.unwrap();
+    assert_eq!((lines.len(), lines[&a], lines[&b]), (2, ids[0], ids[1]));
+    // Whoever poses one of them again, from whichever process, poses nothing of that call.
+    let parts = vec![of_line(ids[2], Hash::of(b"c"), "c"), of_line(ids[3], b, "b")];
+    let refused = other.say(parts, Urgency::Batch).await;
+    assert!(matches!(refused, Err(StoreError::Different)));
+    assert_eq!(other.of_lines(&[Hash::of(b"c")], now()).await.unwrap().len(), 0);
+    assert_eq!(other.of_lines(&[a], now().plus(DAY)).await.unwrap().len(), 0);
 }
 
 /// An order's act and the row that remembers it are one; nobody writes either twice.

@@ -179,17 +179,31 @@ pub fn cut_run(
     offset: usize,
     count: usize,
 ) -> Result<Vec<Hash>, ProofError> {
-    let end = offset.checked_add(count).ok_or(ProofError::Range)?;
-    if end > leaves.len() {
-        return Err(ProofError::Range);
-    }
+    let mut cut = cut_runs(leaves, first, size, proof, &[(offset, count)])?;
+    cut.pop().ok_or(ProofError::Range)
+}
+
+/// Cuts a run into many at once: the tree is walked once for all of them.
+pub fn cut_runs(
+    leaves: &[Hash],
+    first: u64,
+    size: u64,
+    proof: &[Hash],
+    cuts: &[(usize, usize)],
+) -> Result<Vec<Vec<Hash>>, ProofError> {
     let mut seen = Vec::new();
     rebuild(leaves, first, size, proof, &mut seen)?;
     let known: std::collections::HashMap<Subtree, Hash> = seen.into_iter().collect();
-    run_proof_subtrees(first + offset as u64, count as u64, size)?
-        .into_iter()
-        .map(|subtree| known.get(&subtree).copied().ok_or(ProofError::TooShort))
-        .collect()
+    let cut = |(offset, count): &(usize, usize)| {
+        if offset.checked_add(*count).ok_or(ProofError::Range)? > leaves.len() {
+            return Err(ProofError::Range);
+        }
+        run_proof_subtrees(first + *offset as u64, *count as u64, size)?
+            .into_iter()
+            .map(|subtree| known.get(&subtree).copied().ok_or(ProofError::TooShort))
+            .collect()
+    };
+    cuts.iter().map(cut).collect()
 }
 
 /// The subtrees of an RFC 9162 inclusion path, from the leaf's sibling up to the root's child.

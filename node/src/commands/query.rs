@@ -14,6 +14,9 @@ use crate::output::{remark, say, say_json, wrong_use};
 use crate::{result, socket};
 
 pub(crate) async fn query(config: Option<&Path>, args: QueryArgs) -> anyhow::Result<u8> {
+    if let Some(cases) = &args.batch {
+        return super::batch::run(config, cases, args.out, args.json.json).await;
+    }
     let loaded = load(config)?;
     let (path, body) = match (&args.case, &args.again) {
         (_, Some(id)) => {
