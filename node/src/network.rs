@@ -1,7 +1,7 @@
 //! The exchange's network over mutual TLS.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
@@ -17,7 +17,7 @@ use sanku_values::DivisionCode;
 /// Neighbours over HTTP/2.
 pub(crate) struct PeerNetwork(pub(crate) Arc<PeerClients>);
 
-/// Whoever did not even connect within so long, or until this hop's time ends, is not there. A shorter time tells nothing.
+/// A shorter time than this for connecting tells nothing.
 const CONNECTING: Duration = Duration::from_secs(1);
 /// Left of a hop's time for saying so.
 const SAYING: Duration = Duration::from_millis(20);
@@ -65,19 +65,17 @@ impl Network for PeerNetwork {
             let codes: Vec<_> = only.iter().take(1000).map(ToString::to_string).collect();
             headers.push(("sanku-only", codes.join(",")));
         }
-        let sending = self.0.send(to, Method::POST, "/v1/statements", &headers, body);
-        tokio::pin!(sending);
-        let response = tokio::select! {
-            biased;
-            sent = &mut sending => sent,
-            () = tokio::time::sleep(hop.budget.saturating_sub(SAYING)) => {
-                if hop.budget > CONNECTING && !self.0.is_reached(to) {
-                    return Err(AskFailure::new(Outcome::Unreachable, "no connection within the budget"));
-                }
-                sending.await
-            }
+        // Whoever did not even connect in the time there was is not there.
+        let connected_by = Instant::now() + hop.budget.saturating_sub(SAYING);
+        let (method, path) = (Method::POST, "/v1/statements");
+        let sent = if hop.budget > CONNECTING {
+            self.0
+                .send_connected_by(connected_by, to, method, path, &headers, body)
+                .await
+        } else {
+            self.0.send(to, method, path, &headers, body).await
         };
-        let response = response.map_err(|error| failure(&error))?;
+        let response = sent.map_err(|error| failure(&error))?;
         Ok(Reply {
             notes: response.notes.and_then(|digest| digest.parse().ok()),
             body: Box::pin(response.body.map_err(|error| failure(&error))),

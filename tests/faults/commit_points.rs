@@ -1,12 +1,15 @@
-//! F20: `kill -9` at each call that a commit consists of, on SQLite. What was acknowledged is there afterwards, what was not
+//! F20: `kill -9` at each call that a commit consists of, on SQLite and on PostgreSQL. What was acknowledged is there afterwards, what was not
 //! is absent or whole, the log verifies, and nothing has its effect twice.
 
 use std::process::Stdio;
 use std::time::Duration;
 
+use serde_json::Value;
+
+use crate::cluster::Cluster;
 use crate::rig::{CODES, NAME, NUMBER, Rig, json_of, sanku};
-use crate::sabotage::{Act, RENAME, SIZE, SYNC, Sabotage, WRITE};
-use crate::{answers, ask, event};
+use crate::sabotage::{Act, RENAME, SEND, SIZE, SYNC, Sabotage, WRITE};
+use crate::{answers, ask, event, until};
 
 /// Kills at the first call, the second, and so on, until `pass` says that it came to its end unhurt. Gives how often it killed.
 fn at_each(act: Act, step: u64, mut pass: impl FnMut(u64) -> bool) -> u64 {
@@ -19,10 +22,9 @@ fn at_each(act: Act, step: u64, mut pass: impl FnMut(u64) -> bool) -> u64 {
     kills
 }
 
-/// One node of the rig under sabotage, started anew.
-fn under_sabotage(rig: &mut Rig, code: u32) -> Sabotage {
+/// One node of the rig under sabotage of its database, started anew.
+fn under(sabotage: Sabotage, rig: &mut Rig, code: u32) -> Sabotage {
     rig.kill(code);
-    let sabotage = Sabotage::of_files(rig.place.path(), &rig.folder(code).join("node.db"));
     rig.dress.insert(code, sabotage.dress.clone());
     rig.serve(code);
     sabotage
@@ -54,8 +56,12 @@ fn killed_while_asking(rig: &mut Rig, code: u32, sabotage: &Sabotage, calls: u64
         return killed;
     };
     // Acknowledged: it is there; asked again it comes to its end; each node said its answer once.
-    let again = json_of(&rig.node(421_002, &["query", "--again", &id, "--json"]));
-    assert_eq!(again["complete"], true, "{act:?} at {at}: {again:#}");
+    // Where one was killed again and again its neighbour's breaker may leave it alone for a while.
+    let mut again = Value::Null;
+    until("coming to its end", Duration::from_secs(90), || {
+        again = json_of(&rig.node(421_002, &["query", "--again", &id, "--json"]));
+        again["complete"] == true
+    });
     if let Some(result) = result.filter(|result| result["complete"] == true) {
         assert_eq!(again["facts"], result["facts"]);
     }
@@ -66,11 +72,16 @@ fn killed_while_asking(rig: &mut Rig, code: u32, sabotage: &Sabotage, calls: u64
 
 fn f20(code: u32, calls: u64, acts: &[Act], step: u64) -> u64 {
     let mut rig = Rig::start();
-    let sabotage = under_sabotage(&mut rig, code);
+    let sabotage = Sabotage::of_files(rig.place.path(), &rig.folder(code).join("node.db"));
+    let sabotage = under(sabotage, &mut rig, code);
+    killed(&mut rig, code, &sabotage, calls, acts, step)
+}
+
+fn killed(rig: &mut Rig, code: u32, sabotage: &Sabotage, calls: u64, acts: &[Act], step: u64) -> u64 {
     let mut kills = 0;
     for act in acts {
         kills += at_each(*act, step, |at| {
-            killed_while_asking(&mut rig, code, &sabotage, calls, at, *act)
+            killed_while_asking(rig, code, sabotage, calls, at, *act)
         });
     }
     println!("F20: {code} was killed {kills} times");
@@ -89,10 +100,28 @@ fn f20_kill_9_after_each_flush_of_an_answerer_loses_nothing_and_repeats_nothing(
 
 #[test]
 #[ignore = "minutes: just faults"]
-fn f20_kill_9_at_each_write_of_asker_answerer_and_relay() {
+fn f20_kill_9_at_each_fifth_write_of_asker_answerer_and_relay() {
     let all = WRITE | SYNC | SIZE | RENAME;
     for code in [421_002, 421_003, 421_000] {
-        assert!(f20(code, all, &[Act::KillBefore, Act::Tear], 1) > 4);
+        assert!(f20(code, all, &[Act::KillBefore, Act::Tear], 5) > 4);
+    }
+}
+
+#[test]
+#[ignore = "minutes: just faults"]
+fn f20_kill_9_at_each_word_to_postgresql_of_asker_and_answerer() {
+    for code in [421_002, 421_003] {
+        let cluster = Cluster::start();
+        let mut rig = Rig::found();
+        rig.configure(code, "sqlite:node.db", &cluster.url());
+        for code in CODES {
+            rig.fill(code);
+            rig.serve(code);
+        }
+        let sabotage = Sabotage::of_port(rig.place.path(), cluster.port());
+        let sabotage = under(sabotage, &mut rig, code);
+        let acts = [Act::KillBefore, Act::KillAfter];
+        assert!(killed(&mut rig, code, &sabotage, SEND, &acts, 1) > 4);
     }
 }
 

@@ -1,128 +1,15 @@
-//! F25, F26 and several processes of one node, on a real PostgreSQL.
+//! F25, F26, promoted replicas and several processes of one node, on a real PostgreSQL.
 
-use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::cluster::Cluster;
+use crate::namespaces::Net;
 use crate::rig::{CODES, Rig, json_of, listener, outcome, sanku};
 use crate::{answers, event, put, status, until};
-
-/// A throwaway PostgreSQL on a port of the loopback.
-struct Cluster {
-    place: tempfile::TempDir,
-    programs: PathBuf,
-    port: u16,
-}
-
-impl Cluster {
-    fn start() -> Self {
-        let mut installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-        let programs = installed.find_map(|entry| {
-            let bin = entry.path().join("bin");
-            bin.join("initdb").exists().then_some(bin)
-        });
-        let programs = programs.expect("install Debian's postgresql");
-        let place = tempfile::tempdir().unwrap();
-        if root() {
-            crate::system(&["chown", "postgres", &place.path().display().to_string()]);
-        }
-        let port = listener().local_addr().unwrap().port();
-        let cluster = Self { place, programs, port };
-        cluster.run(
-            "initdb",
-            &[
-                "-D",
-                &cluster.data(),
-                "-U",
-                "test",
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-                "--locale=C.UTF-8",
-            ],
-        );
-        cluster.begin();
-        cluster
-    }
-
-    fn data(&self) -> String {
-        self.place.path().join("data").display().to_string()
-    }
-
-    fn begin(&self) {
-        let log = self.place.path().join("log").display().to_string();
-        let options = format!(
-            "-k {} -p {} -c listen_addresses=127.0.0.1",
-            self.place.path().display(),
-            self.port
-        );
-        self.run(
-            "pg_ctl",
-            &["-D", &self.data(), "-w", "-s", "-l", &log, "-o", &options, "start"],
-        );
-    }
-
-    fn end(&self) {
-        self.run("pg_ctl", &["-D", &self.data(), "-m", "immediate", "-s", "stop"]);
-    }
-
-    fn url(&self) -> String {
-        format!("postgres://test@127.0.0.1:{}/postgres?sslmode=disable", self.port)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let program = self.programs.join(program);
-        let mut command = if root() {
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--"]).arg(program);
-            command
-        } else {
-            Command::new(program)
-        };
-        command.current_dir("/tmp").stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    }
-
-    /// PostgreSQL does not run as root.
-    fn run(&self, program: &str, arguments: &[&str]) {
-        assert!(
-            self.command(program).args(arguments).status().unwrap().success(),
-            "{program}"
-        );
-    }
-
-    /// A client that takes a lock and keeps it until it is dropped.
-    fn lock(&self, statement: &str) -> Child {
-        let mut client = self
-            .command("psql")
-            .arg(self.url())
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let words = format!("BEGIN; {statement};\n");
-        client.stdin.as_mut().unwrap().write_all(words.as_bytes()).unwrap();
-        std::thread::sleep(Duration::from_millis(700));
-        client
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = self
-            .command("pg_ctl")
-            .args(["-D", &self.data(), "-m", "immediate", "-s", "stop"])
-            .status();
-    }
-}
-
-fn root() -> bool {
-    Command::new("id").arg("-u").output().unwrap().stdout == b"0\n"
-}
 
 /// The rig with one node's database behind a server.
 fn on_postgres(cluster: &Cluster, code: u32) -> Rig {
@@ -161,6 +48,150 @@ fn f25_a_database_server_that_dies_is_said_and_its_return_is_enough() {
         assert_eq!(again["complete"], true, "{again:#}");
         assert_eq!(answers(&rig, &id).len(), 4);
         rig.entries(421_003);
+    }
+}
+
+/// Waits until a node works, and gives how long that took.
+fn works(rig: &Rig, code: u32) -> Duration {
+    until("returning", Duration::from_secs(30), || {
+        status(rig, code)["state"] == "working"
+    })
+}
+
+/// Asks again for a question until it is complete.
+fn completes(rig: &Rig, id: &str) {
+    until("completing", Duration::from_secs(60), || {
+        json_of(&rig.node(421_002, &["query", "--again", id, "--json"]))["complete"] == true
+    });
+    assert_eq!(answers(rig, id).len(), 4, "each node's answer once");
+}
+
+#[test]
+#[ignore = "needs root: just faults"]
+fn f25_a_half_open_line_to_the_database_is_said_and_its_return_is_enough() {
+    const DATABASE: u32 = 1;
+    let hosts: Vec<u32> = CODES.into_iter().chain([DATABASE]).collect();
+    let net = Net::of(&hosts);
+    let cluster = Cluster::on(&net, DATABASE);
+    let mut rig = net.rig();
+    rig.configure(421_003, "sqlite:node.db", &cluster.url());
+    for code in CODES {
+        rig.fill(code);
+        rig.serve(code);
+    }
+    let ask = |rig: &Rig| rig.ask(&rig.case("case.json", |_| {}));
+    assert_eq!(outcome(&ask(&rig).1, 421_003), "answered");
+    let database = net.address(DATABASE);
+    net.drop(
+        421_003,
+        &[
+            format!("output ip daddr {database}"),
+            format!("input ip saddr {database}"),
+        ],
+    );
+    let cut = Instant::now();
+    let noticed = until("noticing", Duration::from_secs(20), || {
+        status(&rig, 421_003)["state"] == "database"
+    });
+    let began = Instant::now();
+    let (code, result) = ask(&rig);
+    assert!(began.elapsed() < Duration::from_secs(4), "the budget holds");
+    assert_eq!(code, 3);
+    assert_ne!(outcome(&result, 421_003), "answered", "{result:#}");
+    assert_eq!(outcome(&result, 420_000), "answered");
+    std::thread::sleep(Duration::from_secs(25).saturating_sub(cut.elapsed()));
+    net.heal(421_003);
+    let back = works(&rig, 421_003);
+    println!("F25: a line that drops was noticed after {noticed:?}; working {back:?} after it passed again");
+    completes(&rig, result["query"].as_str().unwrap());
+
+    // What was open vanishes, what is new passes: a firewall that forgot.
+    let vanished = net.vanish(421_003, DATABASE);
+    assert!(!vanished.is_empty());
+    let answered = until("answering over new connections", Duration::from_secs(30), || {
+        outcome(&ask(&rig).1, 421_003) == "answered"
+    });
+    println!(
+        "F25: {} connections vanished; answering again after {answered:?}",
+        vanished.len()
+    );
+    works(&rig, 421_003);
+    rig.entries(421_003);
+}
+
+#[test]
+fn f38_a_promoted_replica_goes_on_where_it_has_everything_and_where_it_lags_nothing_forks() {
+    let mut primary = Cluster::start();
+    let mut rig = on_postgres(&primary, 421_003);
+    let ask = |rig: &Rig| rig.ask(&rig.case("case.json", |_| {}));
+    let size = |cluster: &Cluster| cluster.value("SELECT size FROM head");
+    let follows = |replica: &Cluster, primary: &Cluster| {
+        until("the replica's following", Duration::from_secs(20), || {
+            size(replica) == size(primary)
+        });
+    };
+    // The replica has everything: it takes the place of the server that died, and the log goes on.
+    assert_eq!(outcome(&ask(&rig).1, 421_003), "answered");
+    let mut replica = primary.replica();
+    follows(&replica, &primary);
+    let before = size(&primary);
+    primary.end();
+    replica.take_the_place_of(&primary);
+    let back = works(&rig, 421_003);
+    println!("promoted with everything: working {back:?} after the promotion");
+    assert_eq!(outcome(&ask(&rig).1, 421_003), "answered");
+    assert!(size(&replica).parse::<u64>().unwrap() > before.parse().unwrap());
+    drop(primary);
+
+    // The next one stops to follow, then its primary dies: what was said meanwhile it does not hold.
+    primary = replica;
+    replica = primary.replica();
+    follows(&replica, &primary);
+    replica.end();
+    for _ in 0..2 {
+        assert_eq!(outcome(&ask(&rig).1, 421_003), "answered");
+    }
+    let said = size(&primary);
+    primary.end();
+    replica.take_the_place_of(&primary);
+    let held = size(&replica);
+    assert!(held.parse::<u64>().unwrap() < said.parse().unwrap());
+    let recovering = |rig: &Rig| {
+        let seen = until("seeing it", Duration::from_secs(30), || {
+            status(rig, 421_003)["state"] == "recovering"
+        });
+        let status = status(rig, 421_003);
+        assert_eq!(status["recovering"]["why"], "behind", "{status:#}");
+        assert!(status["recovering"]["missing"].as_u64().unwrap() > 0, "{status:#}");
+        seen
+    };
+    println!(
+        "promoted while it lagged: recovering {:?} after the promotion",
+        recovering(&rig)
+    );
+    let (code, result) = ask(&rig);
+    assert_eq!(
+        (code, outcome(&result, 421_003).as_str()),
+        (3, "overloaded"),
+        "{result:#}"
+    );
+    // Not even a process that was started anew, and remembers nothing, goes on with it.
+    rig.kill(421_003);
+    rig.serve(421_003);
+    recovering(&rig);
+    assert_ne!(outcome(&ask(&rig).1, 421_003), "answered");
+    assert_eq!(size(&replica), held, "not one entry was written");
+
+    // The server with everything is put back: it goes on by itself, and nobody saw a fork.
+    replica.end();
+    primary.begin();
+    let back = works(&rig, 421_003);
+    println!("the right database back: working after {back:?}");
+    completes(&rig, result["query"].as_str().unwrap());
+    for code in CODES {
+        let status = status(&rig, code);
+        assert!(status["forks"].as_array().unwrap().is_empty(), "{status:#}");
+        rig.entries(code);
     }
 }
 

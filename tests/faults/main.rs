@@ -11,6 +11,7 @@
 )]
 
 mod clock;
+mod cluster;
 mod commit_points;
 mod database_server;
 mod disk;
@@ -22,6 +23,7 @@ mod power;
 mod rig;
 mod sabotage;
 mod schema;
+mod storm;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

@@ -1,6 +1,6 @@
 /* Faults for a process, at a call that the test names (fault injection through LD_PRELOAD).
  *
- * Calls on files whose path begins with SABOTAGE_PATH are counted over all threads and processes that share the control
+ * Calls on files whose path begins with SABOTAGE_PATH, and sends to the port SABOTAGE_PORT, are counted over all threads and processes that share the control
  * file SABOTAGE_CONTROL. The test writes the words below into that file while they run.
  */
 #define _GNU_SOURCE
@@ -8,17 +8,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 enum act { NOTHING, KILL_BEFORE, KILL_AFTER, FAIL, TEAR };
-enum call { WRITE = 1, SYNC = 2, RENAME = 4, SIZE = 8 };
+enum call { WRITE = 1, SYNC = 2, RENAME = 4, SIZE = 8, SEND = 16 };
 
 struct control {
     _Atomic unsigned long seen;    /* matching calls so far */
@@ -32,6 +35,7 @@ struct control {
 
 static struct control *control;
 static char path[PATH_MAX];
+static int port;
 
 __attribute__((constructor)) static void begin(void) {
     const char *file = getenv("SABOTAGE_CONTROL"), *below = getenv("SABOTAGE_PATH");
@@ -42,6 +46,7 @@ __attribute__((constructor)) static void begin(void) {
     close(fd);
     if (mapped == MAP_FAILED) return;
     if (below) snprintf(path, sizeof path, "%s", below);
+    if (getenv("SABOTAGE_PORT")) port = atoi(getenv("SABOTAGE_PORT"));
     control = mapped;
 }
 
@@ -54,6 +59,13 @@ static int of_file(int fd) {
     if (length <= 0) return 0;
     name[length] = 0;
     return below(name);
+}
+
+static int to_port(int fd) {
+    struct sockaddr_in peer;
+    socklen_t length = sizeof peer;
+    return port && getpeername(fd, (struct sockaddr *)&peer, &length) == 0 && peer.sin_family == AF_INET &&
+           ntohs(peer.sin_port) == port;
 }
 
 /* What is to be done to this call. */
@@ -129,4 +141,14 @@ int ftruncate(int fd, off_t length) {
 int rename(const char *from, const char *to) {
     int (*real)(const char *, const char *) = REAL(rename);
     HURT(below(to), RENAME, 0, 0, real(from, to));
+}
+
+ssize_t send(int fd, const void *bytes, size_t length, int flags) {
+    ssize_t (*real)(int, const void *, size_t, int) = REAL(send);
+    HURT(to_port(fd), SEND, length, real(fd, bytes, length / 2, flags), real(fd, bytes, length, flags));
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count) {
+    ssize_t (*real)(int, const struct iovec *, int) = REAL(writev);
+    HURT(to_port(fd), SEND, count, real(fd, parts, count / 2), real(fd, parts, count));
 }

@@ -21,6 +21,8 @@ pub(crate) const WRITE: u64 = 1;
 pub(crate) const SYNC: u64 = 2;
 pub(crate) const RENAME: u64 = 4;
 pub(crate) const SIZE: u64 = 8;
+/// Whatever goes to a database server.
+pub(crate) const SEND: u64 = 16;
 pub(crate) const EIO: u64 = 5;
 pub(crate) const ENOSPC: u64 = 28;
 
@@ -33,10 +35,15 @@ pub(crate) struct Sabotage {
 impl Sabotage {
     /// Of files whose path begins so.
     pub(crate) fn of_files(place: &Path, below: &Path) -> Self {
-        Self::of(place, &below.display().to_string())
+        Self::of(place, ("SABOTAGE_PATH", below.display().to_string()))
     }
 
-    fn of(place: &Path, below: &str) -> Self {
+    /// Of what is sent to a port.
+    pub(crate) fn of_port(place: &Path, port: u16) -> Self {
+        Self::of(place, ("SABOTAGE_PORT", port.to_string()))
+    }
+
+    fn of(place: &Path, whose: (&str, String)) -> Self {
         let (file, control) = (0..)
             .find_map(|number| {
                 let file = place.join(format!("sabotage-{number}"));
@@ -52,7 +59,7 @@ impl Sabotage {
         let environment = [
             ("LD_PRELOAD", library().display().to_string()),
             ("SABOTAGE_CONTROL", file.display().to_string()),
-            ("SABOTAGE_PATH", below.to_owned()),
+            whose,
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
         let dress = Dress {

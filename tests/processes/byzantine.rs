@@ -1,10 +1,12 @@
 //! Neighbours with good certificates and bad intentions, over real TLS: replays, old answers, changed bytes, another's log.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::routing::post;
+use axum::body::Body;
+use axum::routing::{MethodRouter, post};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use sanku_certs::NodeKeys;
@@ -89,6 +91,18 @@ pub(crate) fn question(rig: &Rig, id: &str) -> String {
 
 /// Serves one response at 421003's own address, under its own certificate, whatever is asked.
 async fn pretend(rig: &Rig, stop: &CancellationToken) -> Arc<Mutex<Vec<u8>>> {
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let response = Arc::clone(&said);
+    let answer = post(move || {
+        let bytes = response.lock().unwrap().clone();
+        async move { ([(http::header::CONTENT_TYPE, MEDIA_TYPE)], bytes) }
+    });
+    stand_in(rig, answer, stop).await;
+    said
+}
+
+/// Stands in for 421003, at its own address and under its own certificate.
+async fn stand_in(rig: &Rig, answer: MethodRouter, stop: &CancellationToken) {
     let (material, trust) = identity(rig, 421_003);
     let text = std::fs::read_to_string(rig.folder(421_003).join("node.toml")).unwrap();
     let address = text
@@ -97,19 +111,10 @@ async fn pretend(rig: &Rig, stop: &CancellationToken) -> Arc<Mutex<Vec<u8>>> {
         .unwrap()
         .trim_matches('"')
         .to_owned();
-    let said = Arc::new(Mutex::new(Vec::new()));
-    let response = Arc::clone(&said);
-    let router = Router::new().route(
-        "/v1/statements",
-        post(move || {
-            let bytes = response.lock().unwrap().clone();
-            async move { ([(http::header::CONTENT_TYPE, MEDIA_TYPE)], bytes) }
-        }),
-    );
+    let router = Router::new().route("/v1/statements", answer);
     let server = Server::new(421_003.try_into().unwrap(), &material, trust, Arc::new(SystemClock)).unwrap();
     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
     tokio::spawn(server.serve(listener, router, stop.clone()));
-    said
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,5 +211,43 @@ async fn f13_f14_f15_old_changed_and_another_nodes_answers_are_merged_by_nobody(
     }
     // The same bytes unchanged are an answer: it was the change that was refused.
     assert_eq!(again(good), ("answered".to_owned(), 4));
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f04_a_line_that_drips_a_byte_a_second_is_given_up_long_before_the_budget_and_fills_no_memory() {
+    let mut rig = Rig::start();
+    let memory = |rig: &Rig| {
+        let status = json_of(&rig.node(421_000, &["status", "--json"]));
+        status["process"]["memory_bytes"].as_u64().unwrap()
+    };
+    let patient = |rig: &Rig| rig.ask(&rig.case("patient.json", |case| case["budget_ms"] = 30_000.into()));
+    assert_eq!(patient(&rig).0, 0);
+    rig.kill(421_003);
+    // Each byte is a frame of its own: there is always something to hear, and never a whole line.
+    let drips = post(|| async {
+        let drops = futures_util::stream::iter(b"E {".iter().copied().chain(std::iter::repeat(b' ')));
+        let slowly = drops.then(|drop| async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok::<_, std::convert::Infallible>(Bytes::copy_from_slice(&[drop]))
+        });
+        ([(http::header::CONTENT_TYPE, MEDIA_TYPE)], Body::from_stream(slowly))
+    });
+    let stop = CancellationToken::new();
+    stand_in(&rig, drips, &stop).await;
+    let before = memory(&rig);
+    for _ in 0..3 {
+        let began = Instant::now();
+        let (code, result) = tokio::task::block_in_place(|| patient(&rig));
+        let took = began.elapsed();
+        assert_eq!((code, outcome(&result, 421_003).as_str()), (3, "late"), "{result:#}");
+        assert_eq!(outcome(&result, 420_000), "answered");
+        assert!(
+            (Duration::from_secs(4)..Duration::from_secs(10)).contains(&took),
+            "S-22: a line may take 5 s and then 1 KiB a second; it took {took:?}"
+        );
+    }
+    let more = memory(&rig).saturating_sub(before);
+    assert!(more < 16 << 20, "{more} bytes more");
     stop.cancel();
 }

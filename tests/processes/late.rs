@@ -75,3 +75,24 @@ fn f03_a_slow_answer_joins_by_itself_and_whoever_waits_sees_it() {
         ("answered", &Value::Null)
     );
 }
+
+#[test]
+fn f03_f04_whoever_is_ten_seconds_late_or_drips_a_byte_a_second_costs_the_budget_and_joins_later() {
+    let rig = Rig::start();
+    assert_eq!(rig.ask(&rig.case("before.json", |_| {})).0, 0);
+    for link in [Link::VerySlow, Link::Drip] {
+        rig.proxies[&421_003].set(link, u64::MAX);
+        let began = Instant::now();
+        let (code, result) = rig.ask(&rig.case("late.json", |_| {}));
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(3), "{link:?}: {took:?} of a budget of 2 s");
+        assert_eq!(
+            (code, outcome(&result, 421_003).as_str()),
+            (3, "late"),
+            "{link:?}: {result:#}"
+        );
+        assert_eq!(outcome(&result, 420_000), "answered", "{link:?}");
+        rig.proxies[&421_003].set(Link::Good, u64::MAX);
+        joins_by_itself(&rig, result["query"].as_str().unwrap());
+    }
+}

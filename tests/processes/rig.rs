@@ -56,6 +56,10 @@ pub(crate) enum Link {
     Slow,
     /// The connection is cut after so many bytes of response.
     Cut,
+    /// Nothing comes back for ten seconds.
+    VerySlow,
+    /// One byte a second comes back.
+    Drip,
 }
 
 /// A proxy in front of a node's peer port.
@@ -91,7 +95,7 @@ impl Proxy {
 
 fn pump(mut from: TcpStream, mut to: TcpStream, link: Option<&(Arc<AtomicU8>, Arc<AtomicU64>)>) {
     let mut buffer = [0; 16 * 1024];
-    while let Ok(read @ 1..) = from.read(&mut buffer) {
+    while let Ok(mut read @ 1..) = from.read(&mut buffer) {
         if let Some((mode, cut_after)) = link {
             match mode.load(Ordering::SeqCst) {
                 1 => std::thread::sleep(Duration::from_secs(3)),
@@ -102,6 +106,17 @@ fn pump(mut from: TcpStream, mut to: TcpStream, link: Option<&(Arc<AtomicU8>, Ar
                         break;
                     }
                     cut_after.store(left - read as u64, Ordering::SeqCst);
+                }
+                3 => std::thread::sleep(Duration::from_secs(10)),
+                4 => {
+                    let mut sent = 0;
+                    while mode.load(Ordering::SeqCst) == 4 && sent < read && to.write_all(&buffer[sent..=sent]).is_ok()
+                    {
+                        sent += 1;
+                        std::thread::sleep(Duration::from_secs(1));
+                    }
+                    buffer.copy_within(sent..read, 0);
+                    read -= sent;
                 }
                 _ => {}
             }

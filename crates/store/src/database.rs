@@ -34,6 +34,8 @@ struct Health {
 
 /// How long a connection may take to show that it lives.
 const PING: Duration = Duration::from_millis(500);
+/// A connection that was used within this time is used again without a ping.
+const FRESH: Duration = Duration::from_secs(1);
 /// How long a call of a database server may take.
 pub(crate) const CALL: Duration = Duration::from_secs(10);
 /// How long it may take to read or write a whole database.
@@ -181,8 +183,13 @@ impl Pool {
                 .acquire_timeout(Duration::from_secs(8))
                 // A ping over a connection whose other end vanished would hang: it has a time of its own.
                 .test_before_acquire(false)
-                .before_acquire(|connection, _| {
+                .before_acquire(|connection, since| {
+                    // Whoever answered a moment ago is not asked whether it lives.
+                    let lately = since.idle_for < FRESH;
                     Box::pin(async move {
+                        if lately {
+                            return Ok(true);
+                        }
                         match tokio::time::timeout(PING, connection.ping()).await {
                             Ok(pinged) => pinged.map(|()| true),
                             Err(_) => Err(sqlx::Error::PoolTimedOut),

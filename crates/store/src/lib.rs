@@ -6,6 +6,7 @@
 //! one transaction under the head's lock: while a large one is written, the log waits.
 
 mod backup;
+mod blocks;
 mod checkpoints;
 mod clock;
 mod compose;
@@ -23,7 +24,6 @@ mod script;
 mod sealing;
 mod sequencer;
 mod standing;
-mod tiles;
 mod verify;
 mod witness;
 
@@ -156,7 +156,7 @@ pub struct Store {
     verifier: VerifierKey,
     jobs: tokio::sync::mpsc::Sender<sequencer::Job>,
     batches: tokio::sync::mpsc::Sender<sequencer::Job>,
-    tiles: Arc<tiles::Tiles>,
+    blocks: Arc<blocks::Blocks>,
     /// This process among those that share the database.
     process: Arc<str>,
     clock: Arc<clock::LogClock>,
@@ -244,7 +244,7 @@ impl Store {
             verifier,
             jobs,
             batches,
-            tiles: Arc::default(),
+            blocks: Arc::default(),
             process: Arc::clone(&process),
             clock: Arc::clone(&clock),
             ground: Arc::clone(&ground),

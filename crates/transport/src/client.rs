@@ -45,6 +45,17 @@ pub struct Response {
     pub body: Body,
 }
 
+/// A request, for whichever address takes it.
+#[derive(Clone)]
+struct Request<'a> {
+    method: http::Method,
+    path: &'a str,
+    headers: &'a [(&'static str, String)],
+    body: Bytes,
+    /// By then somebody has answered a handshake, or there is no connection.
+    connected_by: Option<Instant>,
+}
+
 impl std::fmt::Debug for PeerClients {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("PeerClients")
@@ -149,7 +160,38 @@ impl PeerClients {
         headers: &[(&'static str, String)],
         body: Bytes,
     ) -> Result<Response, TransportError> {
-        let (response, mut waiting) = self.answered(to, method, path, headers, body).await?;
+        let request = Request {
+            method,
+            path,
+            headers,
+            body,
+            connected_by: None,
+        };
+        self.respond(to, request).await
+    }
+
+    /// The same; where nobody has answered a handshake by an instant it fails with [`TransportError::NotConnected`].
+    pub async fn send_connected_by(
+        &self,
+        by: Instant,
+        to: DivisionCode,
+        method: http::Method,
+        path: &str,
+        headers: &[(&'static str, String)],
+        body: Bytes,
+    ) -> Result<Response, TransportError> {
+        let request = Request {
+            method,
+            path,
+            headers,
+            body,
+            connected_by: Some(by),
+        };
+        self.respond(to, request).await
+    }
+
+    async fn respond(&self, to: DivisionCode, request: Request<'_>) -> Result<Response, TransportError> {
+        let (response, mut waiting) = self.answered(to, request).await?;
         let notes = response
             .headers()
             .get("sanku-notes")
@@ -176,10 +218,14 @@ impl PeerClients {
         path: &str,
         body: String,
     ) -> Result<(u16, Vec<u8>), TransportError> {
-        let headers = [("content-type", "text/plain; charset=utf-8".to_owned())];
-        let (response, mut waiting) = self
-            .answered(to, http::Method::POST, path, &headers, body.into())
-            .await?;
+        let request = Request {
+            method: http::Method::POST,
+            path,
+            headers: &[("content-type", "text/plain; charset=utf-8".to_owned())],
+            body: body.into(),
+            connected_by: None,
+        };
+        let (response, mut waiting) = self.answered(to, request).await?;
         let status = response.status().as_u16();
         let text = beginning(response, LARGEST_PROBLEM).await;
         waiting.over();
@@ -190,17 +236,14 @@ impl PeerClients {
     async fn answered(
         &self,
         to: DivisionCode,
-        method: http::Method,
-        path: &str,
-        headers: &[(&'static str, String)],
-        body: Bytes,
+        request: Request<'_>,
     ) -> Result<(reqwest::Response, Waiting), TransportError> {
         let endpoints = self.endpoints(to)?;
         let (order, hedge_after) = self.records().entry(to).or_default().call(endpoints.len());
         let call = |address: usize| {
             let endpoint = endpoints.get(address).map_or("", String::as_str);
-            let (method, body) = (method.clone(), body.clone());
-            async move { (address, self.call(to, endpoint, method, path, headers, body).await) }
+            let request = request.clone();
+            async move { (address, self.call(to, endpoint, request).await) }
         };
         let began = Instant::now();
         let mut unanswered = Unanswered {
@@ -261,21 +304,45 @@ impl PeerClients {
         &self,
         to: DivisionCode,
         endpoint: &str,
-        method: http::Method,
-        path: &str,
-        headers: &[(&'static str, String)],
-        body: Bytes,
+        request: Request<'_>,
     ) -> Result<(reqwest::Response, Waiting), TransportError> {
         let called = self.client(to, endpoint)?;
-        let mut request = called
+        let Request { path, connected_by, .. } = request;
+        let mut sending = called
             .client
-            .request(method, format!("https://{}{path}", called.endpoint))
-            .body(body);
-        for (name, value) in headers {
-            request = request.header(*name, value);
+            .request(request.method, format!("https://{}{path}", called.endpoint))
+            .body(request.body);
+        for (name, value) in request.headers {
+            sending = sending.header(*name, value);
         }
         let mut waiting = Waiting::begin(&self.clients, to, &called);
-        match request.send().await {
+        let sent = sending.send();
+        tokio::pin!(sent);
+        if let Some(by) = connected_by {
+            tokio::select! {
+                biased;
+                sent = &mut sent => return self.head(to, &called, waiting, sent),
+                () = tokio::time::sleep_until(by.into()) => {}
+            }
+            if !called.strict.has_met() {
+                waiting.over();
+                self.clients.forget(to, &called);
+                return Err(TransportError::NotConnected);
+            }
+        }
+        let sent = sent.await;
+        self.head(to, &called, waiting, sent)
+    }
+
+    /// What came of sending.
+    fn head(
+        &self,
+        to: DivisionCode,
+        called: &Called,
+        mut waiting: Waiting,
+        sent: Result<reqwest::Response, reqwest::Error>,
+    ) -> Result<(reqwest::Response, Waiting), TransportError> {
+        match sent {
             Ok(response) => {
                 waiting.heard();
                 Ok((response, waiting))
@@ -283,7 +350,7 @@ impl PeerClients {
             Err(error) => {
                 // Whatever was wrong with the connection, the next request makes a new one.
                 waiting.over();
-                self.clients.forget(to, &called);
+                self.clients.forget(to, called);
                 Err(match called.strict.refused() {
                     Some(refused) => {
                         let problem = Problem::new(refused.problem(), refused.to_string());
@@ -293,14 +360,6 @@ impl PeerClients {
                 })
             }
         }
-    }
-
-    /// Whether anybody ever answered at a node's address over a client that is in use: without, there is no connection.
-    pub fn is_reached(&self, node: DivisionCode) -> bool {
-        self.clients
-            .held()
-            .iter()
-            .any(|((code, _), called)| *code == node && called.strict.has_met())
     }
 
     /// A body that ends with an error as soon as notes say that its sender is trusted no more.

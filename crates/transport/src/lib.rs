@@ -41,6 +41,9 @@ pub enum TransportError {
     /// No connection, or it broke.
     #[error("connection: {}", kind(.0))]
     Connection(reqwest::Error),
+    /// Nobody answered a handshake in the time that the caller had.
+    #[error("connection: not made in time")]
+    NotConnected,
     /// The peer answered with a problem, or may not be called.
     #[error("{0}")]
     Refused(Box<Problem>),
@@ -52,7 +55,8 @@ pub enum TransportError {
 impl TransportError {
     /// Whether no connection came about at all.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::NoEndpoint) || matches!(self, Self::Connection(error) if error.is_connect())
+        matches!(self, Self::NoEndpoint | Self::NotConnected)
+            || matches!(self, Self::Connection(error) if error.is_connect())
     }
 }
 

@@ -11,7 +11,7 @@ use sanku_values::DivisionCode;
 use crate::tls::Strict;
 
 /// Silence that is too short tells nothing: a caller may go away for reasons of its own.
-const QUIET: Duration = Duration::from_millis(500);
+const QUIET: Duration = Duration::from_secs(1);
 
 /// A client of one address, and when it last brought anything.
 #[derive(Clone)]

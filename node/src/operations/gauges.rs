@@ -54,6 +54,10 @@ pub(crate) fn describe() {
         "sanku_results_total",
         "Results of this node's own questions, complete or not"
     );
+    describe_counter!(
+        "sanku_signatures_total",
+        "Signatures of checkpoints, cosignatures and notes that were made and judged; TLS has its own"
+    );
     describe_counter!("sanku_panics_total", "Panics that ended a task");
     describe_gauge!("sanku_ready", "1 if the node can do its work");
     describe_gauge!("sanku_missing", "1 for each thing without which it cannot");
@@ -226,6 +230,9 @@ pub(crate) async fn refresh(node: &Running) {
     for complete in ["true", "false"] {
         counter!("sanku_results_total", "complete" => complete).increment(0);
     }
+    let (made, judged) = sanku_tlog::signatures();
+    counter!("sanku_signatures_total", "what" => "made").absolute(made);
+    counter!("sanku_signatures_total", "what" => "judged").absolute(judged);
     counter!("sanku_panics_total").increment(0);
     counter!("sanku_forks_found_total").increment(0);
     set("sanku_clock_held", flag(exchange.store().is_held()));
