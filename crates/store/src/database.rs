@@ -1,6 +1,7 @@
 //! Opening a database by its URL, and the one place that tells SQLite from PostgreSQL.
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +13,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{AssertSqlSafe, Connection, PgPool, SqlSafeStr, SqliteConnection, SqlitePool};
 use tokio_util::sync::CancellationToken;
 
-use crate::StoreError;
 use crate::pace::{Call, Pace};
+use crate::{StoreError, room};
 
 /// Either database, and who is told of its calls.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Database {
     pub(crate) pool: Pool,
     pace: Option<Arc<dyn Pace>>,
     health: Arc<Health>,
+    /// Where it lies, if it is a file.
+    directory: Option<Arc<Path>>,
 }
 
 /// What calls of the database failed of, as far as it outlasts the call.
@@ -90,6 +93,7 @@ impl Database {
             pool,
             pace,
             health: Arc::default(),
+            directory: room::directory_of(url).map(Arc::from),
         })
     }
 
@@ -130,6 +134,7 @@ impl Database {
             pool: self.pool.clone(),
             pace,
             health: Arc::clone(&self.health),
+            directory: self.directory.clone(),
         }
     }
 
@@ -137,6 +142,22 @@ impl Database {
         match &self.pace {
             Some(pace) => pace.begin().await.map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// Where it lies, if it is a file.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
+    }
+
+    /// What a database is tried with that was full. Of a server's disk nobody tells how much is free: what is tried there is as
+    /// large as a large answer, 8 MiB, and leaves nothing behind.
+    pub(crate) const fn trial(&self) -> &'static str {
+        match self.pool {
+            Pool::Sqlite(_) => "UPDATE head SET one = 1",
+            Pool::Postgres(_) => {
+                "CREATE TEMPORARY TABLE trial ON COMMIT DROP AS SELECT md5(one::text) AS line FROM generate_series(1, 130000) AS one"
+            }
         }
     }
 
@@ -205,6 +226,8 @@ impl Pool {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
+            // Journals of statements and sorting need no other disk, which could be full, and leave nothing on one.
+            .pragma("temp_store", "memory")
             .busy_timeout(Duration::from_secs(20));
         // A database in memory lives in one connection.
         let connections = if url.contains(":memory:") { 1 } else { 6 };
@@ -296,9 +319,10 @@ fn lost_a_race(error: &Unopened) -> bool {
         return false;
     };
     let busy = |code: &str| code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6));
+    let made = |message: &str| message.contains("already exists") || message.starts_with("duplicate column name");
     error
         .as_database_error()
-        .is_some_and(|error| error.code().is_some_and(|code| busy(&code)) || error.message().contains("already exists"))
+        .is_some_and(|error| error.code().is_some_and(|code| busy(&code)) || made(error.message()))
 }
 
 /// How many steps the schema has.
