@@ -31,6 +31,8 @@ pub(crate) struct Read {
     pub(crate) withdrawn: Withdrawn,
     /// Where the newest run begins that was said about a question.
     pub(crate) said: Newest,
+    /// Orders that were executed.
+    pub(crate) executed: BTreeSet<Hash>,
     /// Lines of batches' files that are questions, and until when.
     pub(crate) lines: HashMap<Hash, Time>,
 }
@@ -209,6 +211,7 @@ impl Sequencer {
         let mut imported = read.imports.clone();
         let mut withdrawn = read.withdrawn.clone();
         let mut said = read.said.clone();
+        let mut executed = read.executed.clone();
         let mut lines = read.lines.clone();
         let mut imports = Vec::new();
         let mut made = HashMap::new();
@@ -221,7 +224,7 @@ impl Sequencer {
             };
             let for_good = job.parts.iter().find_map(|part| {
                 let stands = known(&part.key_name, &learned).leaf;
-                refused(&part.effects, stands, &imported, &withdrawn, now)
+                refused(&part.effects, stands, (&imported, &withdrawn, &executed), now)
             });
             // Of the same question alone: what was said under another one's id is none of this caller's business.
             let refused = for_good.or_else(|| said_meanwhile(job, &said));
@@ -329,6 +332,18 @@ impl Sequencer {
                         Effect::Once { origin, id, after } => {
                             let after = after.map_or(-1, u64::cast_signed);
                             rows.once.insert((origin.to_string(), id.to_string()), after);
+                        }
+                        Effect::Executed { order, action } => {
+                            executed.insert(*order);
+                            let values = vec![
+                                order.bytes().to_vec().into(),
+                                action.as_str().into(),
+                                number.into(),
+                                first.cast_signed().into(),
+                                now.millis().into(),
+                            ];
+                            let sql = "INSERT INTO orders (hash, action, number, idx, executed, done) VALUES (?, ?, ?, ?, ?, 0)";
+                            rows.others.push((sql.to_owned(), values));
                         }
                         Effect::Under { asker, mandate } => {
                             let of_asker = rows.mandates.entry(i64::from(asker.number())).or_default();
@@ -455,6 +470,7 @@ impl Sequencer {
             | Effect::Holds(_)
             | Effect::Under { .. }
             | Effect::Once { .. }
+            | Effect::Executed { .. }
             | Effect::Import(_) => {}
         }
     }
@@ -503,12 +519,11 @@ impl Sequencer {
 }
 
 /// Why a call has no effect at all: other bytes stand under its question's id, its mandate was withdrawn while the caller
-/// searched, or its import is in.
+/// searched, its order was executed, or its import is in.
 fn refused(
     effects: &[Effect],
     stands: Option<Hash>,
-    imported: &HashMap<Hash, i64>,
-    withdrawn: &Withdrawn,
+    (imported, withdrawn, executed): (&HashMap<Hash, i64>, &Withdrawn, &BTreeSet<Hash>),
     now: Time,
 ) -> Option<StoreError> {
     effects.iter().find_map(|effect| match effect {
@@ -518,6 +533,7 @@ fn refused(
         Effect::Under { asker, mandate } if withdrawn.get(&(*asker, *mandate)).is_some_and(|until| *until >= now) => {
             Some(StoreError::Withdrawn)
         }
+        Effect::Executed { order, .. } if executed.contains(order) => Some(StoreError::Executed),
         Effect::Import(import) => imported.get(&import.digest).map(|number| StoreError::AlreadyImported {
             number: number.unsigned_abs(),
         }),

@@ -14,6 +14,7 @@ mod database;
 mod ground;
 mod log;
 mod look;
+mod orders;
 mod pace;
 mod questions;
 mod queue;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 pub use backup::{SCHEMA, Scratch, tables};
 pub use checkpoints::{Cover, HeldCheckpoint, OpenLog, StoredFork, Unwitnessed};
 pub use ground::{Recovering, Remembered as RememberedCheckpoint, Teller, Unfit};
+pub use orders::ExecutedOrder;
 pub use pace::{Call, Later, Pace};
 pub use questions::{Remembered, key_name};
 pub use queue::{AskedKind, Claim, Claimed};
@@ -109,6 +111,9 @@ pub enum StoreError {
     /// Another process of this node said something about the question meanwhile: nothing was written for this call.
     #[error("另一进程已作出回答，未写入 another process said it meanwhile, nothing was written")]
     SaidMeanwhile,
+    /// The order was executed before: nothing was written for this call.
+    #[error("指令已执行过，未写入 the order was executed before, nothing was written")]
+    Executed,
     /// The log has no such entry.
     #[error("没有这条记录，日志共 {size} 条 no such entry: the log has {size}")]
     NoSuchEntry {

@@ -104,6 +104,15 @@ macro_rules! read_for {
                 *known = (*known).max(expires);
             }
         }
+        for order in wanted.orders {
+            let row = sqlx::query("SELECT 1 FROM orders WHERE hash = $1")
+                .bind(order.bytes().to_vec())
+                .fetch_optional(&mut *$tx)
+                .await?;
+            if row.is_some() {
+                read.executed.insert(order);
+            }
+        }
         for digest in wanted.imports {
             let row = sqlx::query("SELECT number FROM imports WHERE digest = $1")
                 .bind(digest.bytes().to_vec())
@@ -132,6 +141,7 @@ pub(crate) struct Wanted<'a> {
     /// Questions about which nothing else must have been said.
     pub(crate) once: Vec<(&'a Origin, StatementId)>,
     pub(crate) lines: Vec<Hash>,
+    pub(crate) orders: Vec<Hash>,
     pub(crate) imports: Vec<Hash>,
 }
 
@@ -148,6 +158,7 @@ impl<'a> Wanted<'a> {
                     Effect::Under { asker, mandate } => wanted.mandates.entry(*asker).or_default().push(*mandate),
                     Effect::Once { origin, id, .. } => wanted.once.push((origin, *id)),
                     Effect::Asked { line: Some(line), .. } => wanted.lines.push(*line),
+                    Effect::Executed { order, .. } => wanted.orders.push(*order),
                     Effect::Import(import) => wanted.imports.push(import.digest),
                     _ => {}
                 }
