@@ -13,8 +13,9 @@ const CITY: u32 = 421_000;
 
 /// Three nodes that end with their value.
 pub(crate) struct Bench {
-    federation: Federation,
+    /// They end before their directory goes.
     nodes: Vec<Node>,
+    federation: Federation,
     questions: Questions,
     /// How long filling took.
     pub(crate) said: String,
