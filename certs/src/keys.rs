@@ -193,7 +193,7 @@ pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<String>, CertsError>
 }
 
 /// Writes a private file that is not there yet. A link, unlike a rename, never takes another file's place.
-pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), CertsError> {
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), CertsError> {
     let young = write_young(path, bytes, 0o600)?;
     let linked = std::fs::hard_link(&young, path);
     let _ = std::fs::remove_file(&young);

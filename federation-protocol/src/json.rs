@@ -82,7 +82,7 @@ impl Strict {
 }
 
 fn normal<E: serde::de::Error>(text: &str) -> Result<(), E> {
-    if is_nfc(text) {
+    if text.is_ascii() || is_nfc(text) {
         Ok(())
     } else {
         Err(E::custom("not NFC"))

@@ -1,8 +1,9 @@
 //! Merging (合并): one result from all statements. Conflicts stand side by side; what is not known is said as loudly as what is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use sanku_catalogue::canonical::Json;
+use sanku_catalogue::canonical::{array, boolean, integer, null, object, shown, text};
 use sanku_catalogue::{Catalogue, CategoryId, Fields};
 use sanku_tlog::Hash;
 use sanku_values::{Date, DivisionCode};
@@ -105,13 +106,16 @@ pub struct Merged {
 /// The rows of one fact, by the bytes of their fields.
 type Told = BTreeMap<String, (Fields, BTreeSet<Source>)>;
 
+/// Subject, category and key, by whose bytes facts are ordered.
+type Place = (Arc<str>, Arc<str>, String);
+
 /// Merges what was gathered.
 pub fn merge(
     known: &Gathered,
     outcomes: BTreeMap<DivisionCode, TargetOutcome>,
     registry: &crate::notes::Registry,
 ) -> Merged {
-    let mut rows: BTreeMap<(String, String, String), (u32, CategoryId, Told)> = BTreeMap::new();
+    let mut rows: BTreeMap<Place, (u32, CategoryId, Told)> = BTreeMap::new();
     let mut gaps = BTreeSet::new();
     for ((node, subject), word) in &known.answers {
         for answer in &word.says.categories {
@@ -135,10 +139,11 @@ pub fn merge(
             let Some(category) = Catalogue::current().category(&answer.category) else {
                 continue;
             };
+            let (of, among): (Arc<str>, Arc<str>) = (subject.to_string().into(), answer.category.to_string().into());
             for record in &answer.records {
                 let key = category.natural_key(&record.fields);
                 let fact = rows
-                    .entry((subject.to_string(), answer.category.to_string(), key))
+                    .entry((Arc::clone(&of), Arc::clone(&among), key))
                     .or_insert_with(|| (*subject, answer.category.clone(), BTreeMap::new()));
                 let row = fact
                     .2
@@ -195,6 +200,23 @@ impl Row {
     pub fn newest(&self) -> Option<Date> {
         self.sources.first().map(|source| source.as_of)
     }
+
+    fn write_to(&self, out: &mut String) {
+        object(out, |members| {
+            match self.newest() {
+                Some(date) => shown(members.member("as_of"), date),
+                None => null(members.member("as_of")),
+            }
+            self.fields.write_to(members.member("fields"));
+            array(members.member("sources"), &self.sources, |out, source| {
+                object(out, |members| {
+                    shown(members.member("as_of"), source.as_of);
+                    shown(members.member("node"), source.node);
+                    shown(members.member("statement"), source.statement);
+                });
+            });
+        });
+    }
 }
 
 impl Fact {
@@ -202,58 +224,46 @@ impl Fact {
     pub fn conflict(&self) -> bool {
         self.rows.len() > 1
     }
+
+    fn write_to(&self, out: &mut String) {
+        object(out, |members| {
+            shown(members.member("category"), &self.category);
+            boolean(members.member("conflict"), self.conflict());
+            text(members.member("key"), &self.key);
+            array(members.member("rows"), &self.rows, |out, row| row.write_to(out));
+            integer(members.member("subject"), i64::from(self.subject));
+        });
+    }
 }
 
 impl Merged {
     /// The bytes that the result's digest is of.
     pub fn bytes(&self) -> Vec<u8> {
-        let outcomes = self.outcomes.iter().map(|(node, end)| {
-            Json::object([
-                ("node", Json::text(node)),
-                ("outcome", Json::text(end.outcome)),
-                ("detail", Json::text(&end.detail)),
-            ])
-        });
-        let facts = self.facts.iter().map(|fact| {
-            let rows = fact.rows.iter().map(|row| {
-                let sources = row.sources.iter().map(|source| {
-                    Json::object([
-                        ("node", Json::text(source.node)),
-                        ("as_of", Json::text(source.as_of)),
-                        ("statement", Json::text(source.statement)),
-                    ])
+        let mut out = String::new();
+        object(&mut out, |whole| {
+            boolean(whole.member("complete"), self.complete);
+            array(whole.member("facts"), &self.facts, |out, fact| fact.write_to(out));
+            array(whole.member("gaps"), &self.gaps, |out, gap| {
+                object(out, |members| {
+                    shown(members.member("category"), &gap.category);
+                    shown(members.member("node"), gap.node);
+                    integer(members.member("subject"), i64::from(gap.subject));
+                    text(members.member("why"), gap.why.as_str());
                 });
-                Json::object([
-                    ("as_of", row.newest().map_or(Json::Null, Json::text)),
-                    ("fields", row.fields.to_json()),
-                    ("sources", Json::Array(sources.collect())),
-                ])
             });
-            Json::object([
-                ("subject", Json::Integer(i64::from(fact.subject))),
-                ("category", Json::text(&fact.category)),
-                ("key", Json::text(&fact.key)),
-                ("conflict", Json::Boolean(fact.conflict())),
-                ("rows", Json::Array(rows.collect())),
-            ])
+            array(whole.member("outcomes"), &self.outcomes, |out, (node, end)| {
+                object(out, |members| {
+                    shown(members.member("detail"), &end.detail);
+                    shown(members.member("node"), node);
+                    shown(members.member("outcome"), end.outcome);
+                });
+            });
+            shown(whole.member("query"), self.query);
+            array(whole.member("unheld"), &self.unheld, |out, category| {
+                shown(out, category)
+            });
         });
-        let gaps = self.gaps.iter().map(|gap| {
-            Json::object([
-                ("subject", Json::Integer(i64::from(gap.subject))),
-                ("category", Json::text(&gap.category)),
-                ("node", Json::text(gap.node)),
-                ("why", Json::text(gap.why.as_str())),
-            ])
-        });
-        let whole = Json::object([
-            ("query", Json::text(self.query)),
-            ("complete", Json::Boolean(self.complete)),
-            ("outcomes", Json::Array(outcomes.collect())),
-            ("facts", Json::Array(facts.collect())),
-            ("gaps", Json::Array(gaps.collect())),
-            ("unheld", Json::Array(self.unheld.iter().map(Json::text).collect())),
-        ]);
-        whole.write().into_bytes()
+        out.into_bytes()
     }
 
     /// SHA-256 of the bytes.

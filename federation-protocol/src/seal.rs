@@ -1,5 +1,7 @@
 //! Sealing (密封): HPKE base mode (RFC 9180), DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM.
 
+use std::sync::OnceLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hpke::aead::AesGcm256;
@@ -24,7 +26,11 @@ pub struct SealError;
 pub struct SealingPublicKey([u8; 32]);
 
 /// A secret sealing key. `Debug` shows nothing.
-pub struct SealingKey(Zeroizing<[u8; 32]>);
+pub struct SealingKey {
+    secret: Zeroizing<[u8; 32]>,
+    /// The public half, once somebody asked.
+    public: OnceLock<SealingPublicKey>,
+}
 
 /// A body sealed to somebody.
 #[derive(Clone, PartialEq, Eq)]
@@ -78,23 +84,28 @@ impl SealingPublicKey {
 impl SealingKey {
     /// From raw secret bytes.
     pub fn new(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self {
+            secret: Zeroizing::new(bytes),
+            public: OnceLock::new(),
+        }
     }
 
     /// The public half.
     pub fn public(&self) -> Result<SealingPublicKey, SealError> {
-        let secret = <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(self.0.as_slice()).map_err(|_| SealError)?;
+        if let Some(known) = self.public.get() {
+            return Ok(*known);
+        }
+        let secret =
+            <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(self.secret.as_slice()).map_err(|_| SealError)?;
         let public = X25519HkdfSha256::sk_to_pk(&secret).to_bytes();
-        public
-            .as_slice()
-            .try_into()
-            .map(SealingPublicKey)
-            .map_err(|_| SealError)
+        let public = SealingPublicKey(public.as_slice().try_into().map_err(|_| SealError)?);
+        Ok(*self.public.get_or_init(|| public))
     }
 
     /// Opens a body that was sealed to this key for this entry. The padding is taken off.
     pub fn open(&self, body: &SealedBody, entry_line: &[u8]) -> Result<Vec<u8>, SealError> {
-        let secret = <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(self.0.as_slice()).map_err(|_| SealError)?;
+        let secret =
+            <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(self.secret.as_slice()).map_err(|_| SealError)?;
         let (enc, ciphertext) = body.sealed.split_first_chunk::<32>().ok_or(SealError)?;
         let enc = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(enc).map_err(|_| SealError)?;
         let mut plain = single_shot_open::<AesGcm256, HkdfSha256, X25519HkdfSha256>(

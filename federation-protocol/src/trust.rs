@@ -7,7 +7,7 @@
 mod judging;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use judging::people_of;
 use sanku_tlog::{Checkpoint, Hash, NoteError, SignedNote, VerifierKey};
@@ -69,6 +69,8 @@ pub struct Trust {
     /// Logs of which two checkpoints disagree: of them only what is witnessed counts.
     forked_logs: BTreeSet<Origin>,
     checkpoints: Arc<RememberedCheckpoints>,
+    /// The digest over the list, once somebody asked since it changed.
+    digest: OnceLock<Hash>,
 }
 
 /// Trust as it judges logs at an instant.
@@ -97,6 +99,7 @@ impl Trust {
             forks: Vec::new(),
             forked_logs: BTreeSet::new(),
             checkpoints: Arc::default(),
+            digest: OnceLock::new(),
         }
     }
 
@@ -162,6 +165,7 @@ impl Trust {
             self.judge_then(&note)
                 .map_err(|then| judged.as_ref().err().filter(|_| newer).cloned().unwrap_or(then))?;
         }
+        self.digest = OnceLock::new();
         self.keep(&note, reference)?;
         if judged.is_ok() {
             self.put_in_force(&note);
@@ -289,11 +293,13 @@ impl Trust {
 
     /// Digest over the list of (name, number, hash): `sanku-notes`.
     pub fn digest(&self) -> Hash {
-        let lines: String = self
-            .list()
-            .map(|(name, held)| format!("{name} {} {}\n", held.reference.number, held.reference.digest))
-            .collect();
-        Hash::of(lines.as_bytes())
+        *self.digest.get_or_init(|| {
+            let lines: String = self
+                .list()
+                .map(|(name, held)| format!("{name} {} {}\n", held.reference.number, held.reference.digest))
+                .collect();
+            Hash::of(lines.as_bytes())
+        })
     }
 
     /// Notes that forked, as evidence.

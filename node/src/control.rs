@@ -10,17 +10,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use http::{StatusCode, header};
-use sanku_exchange::{CASES, Case, ExchangeError, Line, Progress, trace};
+use sanku_exchange::{Asked, CASES, Case, ExchangeError, Line, Progress, trace};
+use sanku_federation_protocol::body::Subject;
 use sanku_federation_protocol::names::StatementId;
 use sanku_federation_protocol::trace::Trace;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::operations::Running;
 use crate::operations::work::{Work, until_its_end};
 use crate::peer_api::SharedExchange;
-use crate::result;
+use crate::result::{self, Document};
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -124,18 +125,19 @@ async fn batch(State(exchange): State<SharedExchange>, State(work): State<Work>,
             let line = match came {
                 Ok(asked) => {
                     let subjects = result::subjects(&asked.question);
-                    json!({ "place": place, "result": result::document(&asked, subjects.as_ref(), &exchange.trust(), exchange.now()) })
+                    result_line(Head::Place(place), &exchange, &asked, subjects.as_deref())
                 }
                 Err(error) => {
                     let rule = match &error {
                         ExchangeError::Refused(rule) => Some(rule.as_str()),
                         _ => None,
                     };
-                    json!({ "place": place, "refused": rule, "message": error.to_string() })
+                    let refused = json!({ "place": place, "refused": rule, "message": error.to_string() });
+                    Ok(format!("{refused}\n"))
                 }
             };
             // There is room for every case of a call; whoever listened may have gone.
-            let _ = sender.try_send(line);
+            let _ = line.map(|line| sender.try_send(line));
         };
         exchange.ask_batch(cases, each).await;
     })
@@ -161,8 +163,8 @@ async fn follow(
         let known = exchange.known(follow.id).await;
         let subjects = known.ok().and_then(|(run, _)| result::subjects(&run));
         let followed = exchange.follow(follow.id, |asked| {
-            let result = result::document(asked, subjects.as_ref(), &exchange.trust(), exchange.now());
-            sender.try_send(json!({ "event": "changed", "result": result })).is_ok()
+            let line = result_line(Head::Event("changed"), &exchange, asked, subjects.as_deref());
+            line.is_ok_and(|line| sender.try_send(line).is_ok())
         });
         let line = tokio::select! {
             end = followed => match end {
@@ -172,6 +174,7 @@ async fn follow(
             () = sender.closed() => return,
             () = work.stopping() => json!({ "event": "failed", "message": "节点正在停止，之后再试 the node is stopping; try again later" }),
         };
+        let line = format!("{line}\n");
         let _ = sender.send(line).await;
     })
 }
@@ -221,7 +224,7 @@ impl MapNewline for Response {
 /// An orderly end waits for it.
 fn lines<W: Future<Output = ()> + Send + 'static>(
     in_hand: &Work,
-    work: impl FnOnce(mpsc::Sender<Value>) -> W,
+    work: impl FnOnce(mpsc::Sender<String>) -> W,
 ) -> Response {
     let (sender, receiver) = mpsc::channel(4096);
     let (token, work) = (in_hand.begin(), work(sender));
@@ -231,10 +234,7 @@ fn lines<W: Future<Output = ()> + Send + 'static>(
     }));
     let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
         let line = receiver.recv().await?;
-        Some((
-            Ok::<_, std::convert::Infallible>(Bytes::from(format!("{line}\n"))),
-            receiver,
-        ))
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(line)), receiver))
     });
     (
         [(header::CONTENT_TYPE, "application/x-ndjson")],
@@ -243,27 +243,58 @@ fn lines<W: Future<Output = ()> + Send + 'static>(
         .into_response()
 }
 
-fn progress_line(step: &Progress) -> Value {
-    match step {
+fn progress_line(step: &Progress) -> String {
+    let line = match step {
         Progress::Asked(id, targets) => {
             json!({ "event": "asked", "query": id, "targets": targets, "trace": trace::current().id() })
         }
         Progress::Heard(node) => json!({ "event": "heard", "node": node }),
-    }
+    };
+    format!("{line}\n")
 }
 
-async fn conclude(
+/// What stands before a result: what happened, or its place among the lines of a batch.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Head {
+    Event(&'static str),
+    Place(usize),
+}
+
+/// The line of a result.
+fn result_line(
+    head: Head,
     exchange: &SharedExchange,
-    sender: &mpsc::Sender<Value>,
-    asked: Result<sanku_exchange::Asked, ExchangeError>,
-) {
-    let line = match asked {
-        Ok(asked) => {
-            let subjects = result::subjects(&asked.question);
-            json!({ "event": "result", "result": result::document(&asked, subjects.as_ref(), &exchange.trust(), exchange.now()) })
-        }
-        Err(error) => json!({ "event": "failed", "message": error.to_string(), "trace": trace::current().id() }),
+    asked: &Asked,
+    subjects: Option<&[Subject]>,
+) -> Result<String, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Whole<'a> {
+        #[serde(flatten)]
+        head: Head,
+        result: Document<'a>,
+    }
+    let trust = exchange.trust();
+    let result = Document {
+        asked,
+        subjects,
+        trust: &trust,
+        now: exchange.now(),
     };
+    let mut line = serde_json::to_string(&Whole { head, result })?;
+    line.push('\n');
+    Ok(line)
+}
+
+async fn conclude(exchange: &SharedExchange, sender: &mpsc::Sender<String>, asked: Result<Asked, ExchangeError>) {
+    let line = asked.map_err(|error| error.to_string()).and_then(|asked| {
+        let subjects = result::subjects(&asked.question);
+        result_line(Head::Event("result"), exchange, &asked, subjects.as_deref()).map_err(|error| error.to_string())
+    });
+    let line = line.unwrap_or_else(|error| {
+        let failed = json!({ "event": "failed", "message": error, "trace": trace::current().id() });
+        format!("{failed}\n")
+    });
     // Whoever listened may have gone.
     let _ = sender.send(line).await;
 }

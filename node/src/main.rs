@@ -21,6 +21,10 @@ use clap::{CommandFactory, Parser};
 
 use crate::cli::{Cli, Command, FederationCommand};
 
+/// One lookup makes some ten thousand small allocations, on several threads: with the system's allocator they took a sixth of its time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

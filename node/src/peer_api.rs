@@ -1,17 +1,16 @@
 //! What neighbours may ask of this node over the peer port.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Extension, Path, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use http_body_util::LengthLimitError;
 use sanku_certs::PeerIdentity;
 use sanku_exchange::{Exchange, Hop, LogFile, WitnessAnswer, trace};
 use sanku_federation_protocol::names::Origin;
@@ -19,7 +18,7 @@ use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::stream::MEDIA_TYPE;
 use sanku_federation_protocol::trace::Trace;
 use sanku_tlog::{Hash, NotCosigned};
-use sanku_transport::problem_response;
+use sanku_transport::{problem_response, read_body};
 use serde_json::json;
 
 use crate::network::PeerNetwork;
@@ -65,24 +64,12 @@ async fn statements(
         Ok(hop) => hop,
         Err(problem) => return problem_response(&problem.of(here).in_trace(&trace)),
     };
-    let too_large = || refuse(ProblemKind::TooLarge, "a request is at most 8 MiB");
-    // Whoever says that it will be too much is told before anything is read.
-    let announced = header_text(&headers, "content-length").and_then(|length| length.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > LARGEST) {
-        return too_large();
-    }
-    let bytes = match tokio::time::timeout(hop.budget, to_bytes(body, LARGEST)).await {
+    let bytes = match tokio::time::timeout(hop.budget, read_body(&headers, body, LARGEST)).await {
         Ok(Ok(bytes)) => bytes,
-        Ok(Err(error)) if error.source().is_some_and(|why| why.is::<LengthLimitError>()) => return too_large(),
-        Ok(Err(_)) => {
-            return refuse(
-                ProblemKind::Budget,
-                "the request broke off, or came slower than 1 KiB a second",
-            );
-        }
+        Ok(Err(problem)) => return problem_response(&problem.of(here).in_trace(&trace)),
         Err(_) => return refuse(ProblemKind::Budget, "the request did not come within its budget"),
     };
-    let asked = exchange.question(peer.code, hop, bytes.to_vec());
+    let asked = exchange.question(peer.code, hop, bytes.into());
     match trace::within(trace, asked).await {
         Ok(lines) => {
             let stream = futures_util::stream::unfold(lines, |mut lines| async move {
@@ -157,22 +144,34 @@ async fn note(State(exchange): State<SharedExchange>, Path(path): Path<String>) 
     match trust.note(name, number) {
         Some(held) => (
             [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
-            held.bytes.to_string(),
+            // However many read it at once, it stands in memory once.
+            Bytes::from_owner(Text(Arc::clone(&held.bytes))),
         )
             .into_response(),
         None => problem_response(&Problem::new(ProblemKind::NotFound, "no such note").of(exchange.here())),
     }
 }
 
+/// A text that many responses share.
+struct Text(Arc<str>);
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
 async fn take_note(
     State(exchange): State<SharedExchange>,
     Extension(peer): Extension<PeerIdentity>,
+    headers: HeaderMap,
     body: Body,
 ) -> Response {
     let here = exchange.here();
     let refuse = |why: String| problem_response(&Problem::new(ProblemKind::Malformed, why).of(here));
-    let Ok(bytes) = to_bytes(body, LARGEST_NOTE).await else {
-        return refuse("a note is at most 8 MiB".to_owned());
+    let bytes = match read_body(&headers, body, LARGEST_NOTE).await {
+        Ok(bytes) => bytes,
+        Err(problem) => return problem_response(&problem.of(here)),
     };
     let Ok(note) = String::from_utf8(bytes.to_vec()) else {
         return refuse("a note is UTF-8".to_owned());
@@ -184,8 +183,11 @@ async fn take_note(
 }
 
 /// C2SP tlog-witness: refusals are its status codes and no problem documents, so that other witnesses' clients understand.
-async fn add_checkpoint(State(exchange): State<SharedExchange>, body: Body) -> Response {
-    let bytes = to_bytes(body, LARGEST_CHECKPOINT).await.unwrap_or_default();
+async fn add_checkpoint(State(exchange): State<SharedExchange>, headers: HeaderMap, body: Body) -> Response {
+    let bytes = match read_body(&headers, body, LARGEST_CHECKPOINT).await {
+        Ok(bytes) => bytes,
+        Err(problem) => return problem_response(&problem.of(exchange.here())),
+    };
     let text = String::from_utf8(bytes.to_vec()).unwrap_or_default();
     match exchange.add_checkpoint(&text).await {
         Ok(WitnessAnswer::Cosigned(line)) => line.into_response(),

@@ -1,15 +1,19 @@
 //! A result as a script reads it, and as a person does.
 
-use sanku_catalogue::{Catalogue, FieldKind, Value as FieldValue};
+use std::cell::Cell;
+
+use sanku_catalogue::{Catalogue, CategoryId, FieldKind, Fields, Value as FieldValue};
 use sanku_exchange::Asked;
 use sanku_exchange::links::ALARM;
 use sanku_federation_protocol::body::{QueryBody, Subject};
 use sanku_federation_protocol::merge::GapKind;
-use sanku_federation_protocol::names::Outcome;
+use sanku_federation_protocol::names::{Outcome, Word};
 use sanku_federation_protocol::statement::VerifiedRun;
 use sanku_federation_protocol::trust::Trust;
-use sanku_values::Time;
-use serde_json::{Value, json};
+use sanku_tlog::Hash;
+use sanku_values::{Date, DivisionCode, Time};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::Value;
 
 use crate::output::{table, yuan};
 
@@ -18,80 +22,173 @@ pub(crate) fn subjects(run: &VerifiedRun) -> Option<Vec<Subject>> {
     Some(run.statements.first()?.body_as::<QueryBody>().ok()?.subjects)
 }
 
-/// The document that `query --json` prints.
-pub(crate) fn document(asked: &Asked, subjects: Option<&Vec<Subject>>, trust: &Trust, now: Time) -> Value {
-    let merged = &asked.merged;
-    let name = |code| {
-        trust
-            .registry()
-            .and_then(|(_, registry, _)| registry.node(code).map(|row| row.name.clone()))
-            .unwrap_or_default()
-    };
-    let outcomes: Vec<_> = merged
-        .outcomes
-        .iter()
-        .map(|(node, end)| json!({ "node": node, "name": name(*node), "outcome": end.outcome, "detail": end.detail }))
-        .collect();
-    let mut facts = Vec::new();
-    for fact in &merged.facts {
-        for row in &fact.rows {
-            let sources: Vec<_> = row
-                .sources
+/// What a question came to, as `query --json` prints it. Written straight from what was merged: a household may have thousands
+/// of facts.
+#[derive(Debug)]
+pub(crate) struct Document<'a> {
+    pub(crate) asked: &'a Asked,
+    pub(crate) subjects: Option<&'a [Subject]>,
+    pub(crate) trust: &'a Trust,
+    pub(crate) now: Time,
+}
+
+#[derive(Serialize)]
+struct Ended<'a> {
+    detail: &'a str,
+    name: &'a str,
+    node: DivisionCode,
+    outcome: Outcome,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    category: &'a CategoryId,
+    conflict: bool,
+    fields: &'a Fields,
+    key: &'a str,
+    sources: Vec<Said>,
+    subject: u32,
+}
+
+#[derive(Serialize)]
+struct Said {
+    as_of: Date,
+    node: DivisionCode,
+    statement: Hash,
+}
+
+#[derive(Serialize)]
+struct Unknown<'a> {
+    category: Option<&'a CategoryId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    node: Option<DivisionCode>,
+    subject: Option<u32>,
+    why: &'a str,
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    name: String,
+    number: String,
+    role: &'a Word,
+    subject: usize,
+}
+
+#[derive(Serialize)]
+struct Open<'a> {
+    alarm: bool,
+    log: &'a str,
+    runs: u64,
+    since: Time,
+}
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { asked, trust, now, .. } = self;
+        let merged = &asked.merged;
+        let registry = trust.registry().map(|(_, registry, _)| registry);
+        let name = |code| {
+            registry
+                .and_then(|registry| registry.node(code))
+                .map_or("", |row| row.name.as_str())
+        };
+        let gaps = |mismatch: bool| {
+            let all = merged
+                .gaps
                 .iter()
-                .map(|source| json!({ "node": source.node, "as_of": source.as_of, "statement": source.statement }))
-                .collect();
-            facts.push(json!({ "subject": fact.subject, "category": fact.category, "key": fact.key, "fields": row.fields, "sources": sources, "conflict": fact.conflict() }));
-        }
-    }
-    let gap = |gap: &sanku_federation_protocol::merge::Gap| json!({ "subject": gap.subject, "category": gap.category, "node": gap.node, "why": gap.why.as_str() });
-    let mismatches: Vec<_> = merged
-        .gaps
-        .iter()
-        .filter(|one| one.why == GapKind::NameMismatch)
-        .map(gap)
-        .collect();
-    let mut unknown: Vec<_> = merged
-        .gaps
-        .iter()
-        .filter(|one| one.why != GapKind::NameMismatch)
-        .map(gap)
-        .collect();
-    for (node, end) in &merged.outcomes {
-        if end.outcome != Outcome::Answered {
-            unknown.push(
-                json!({ "subject": null, "category": null, "node": node, "why": end.outcome, "detail": end.detail }),
-            );
-        }
-    }
-    unknown.extend(
-        merged
-            .unheld
+                .filter(move |gap| (gap.why == GapKind::NameMismatch) == mismatch);
+            all.map(|gap| Unknown {
+                category: Some(&gap.category),
+                detail: None,
+                node: Some(gap.node),
+                subject: Some(gap.subject),
+                why: gap.why.as_str(),
+            })
+        };
+        let not_answered = merged
+            .outcomes
             .iter()
-            .map(|category| json!({ "subject": null, "category": category, "node": null, "why": "held_by_nobody" })),
-    );
-    let people: Vec<_> = subjects
-        .into_iter()
-        .flatten()
-        .enumerate()
-        .map(|(index, subject)| json!({ "subject": index, "role": subject.role, "name": subject.name.masked(), "number": subject.number.masked() }))
-        .collect();
-    let unwitnessed: Vec<_> = asked
-        .unwitnessed
-        .iter()
-        .map(|open| json!({ "log": open.log, "runs": open.runs, "since": open.since, "alarm": now >= open.since.plus(ALARM) }))
-        .collect();
-    json!({
-        "query": asked.id,
-        "complete": merged.complete,
-        "again": asked.again,
-        "subjects": people,
-        "outcomes": outcomes,
-        "facts": facts,
-        "mismatches": mismatches,
-        "unknown": unknown,
-        "unwitnessed": unwitnessed,
-        "digest": merged.digest(),
-    })
+            .filter(|(_, end)| end.outcome != Outcome::Answered);
+        let not_answered = not_answered.map(|(node, end)| Unknown {
+            category: None,
+            detail: Some(&end.detail),
+            node: Some(*node),
+            subject: None,
+            why: end.outcome.as_str(),
+        });
+        let unheld = merged.unheld.iter().map(|category| Unknown {
+            category: Some(category),
+            detail: None,
+            node: None,
+            subject: None,
+            why: "held_by_nobody",
+        });
+        let rows = merged
+            .facts
+            .iter()
+            .flat_map(|fact| fact.rows.iter().map(move |row| (fact, row)));
+        let facts = rows.map(|(fact, row)| Told {
+            category: &fact.category,
+            conflict: fact.conflict(),
+            fields: &row.fields,
+            key: &fact.key,
+            sources: (row.sources.iter())
+                .map(|source| Said {
+                    as_of: source.as_of,
+                    node: source.node,
+                    statement: source.statement,
+                })
+                .collect(),
+            subject: fact.subject,
+        });
+        let outcomes = merged.outcomes.iter().map(|(node, end)| Ended {
+            detail: &end.detail,
+            name: name(*node),
+            node: *node,
+            outcome: end.outcome,
+        });
+        let people = self.subjects.into_iter().flatten().enumerate();
+        let people = people.map(|(index, subject)| Named {
+            name: subject.name.masked(),
+            number: subject.number.masked(),
+            role: &subject.role,
+            subject: index,
+        });
+        let unwitnessed = asked.unwitnessed.iter().map(|open| Open {
+            alarm: *now >= open.since.plus(ALARM),
+            log: &open.log,
+            runs: open.runs,
+            since: open.since,
+        });
+        let mut map = serializer.serialize_map(Some(10))?;
+        map.serialize_entry("again", &asked.again)?;
+        map.serialize_entry("complete", &merged.complete)?;
+        map.serialize_entry("digest", &asked.digest)?;
+        map.serialize_entry("facts", &Each::of(facts))?;
+        map.serialize_entry("mismatches", &Each::of(gaps(true)))?;
+        map.serialize_entry("outcomes", &Each::of(outcomes))?;
+        map.serialize_entry("query", &asked.id)?;
+        map.serialize_entry("subjects", &Each::of(people))?;
+        map.serialize_entry("unknown", &Each::of(gaps(false).chain(not_answered).chain(unheld)))?;
+        map.serialize_entry("unwitnessed", &Each::of(unwitnessed))?;
+        map.end()
+    }
+}
+
+/// A sequence that is written as it comes.
+struct Each<I>(Cell<Option<I>>);
+
+impl<I> Each<I> {
+    const fn of(items: I) -> Self {
+        Self(Cell::new(Some(items)))
+    }
+}
+
+impl<T: Serialize, I: Iterator<Item = T>> Serialize for Each<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.take().into_iter().flatten())
+    }
 }
 
 /// The same document as tables for a person.

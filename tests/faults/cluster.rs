@@ -1,7 +1,7 @@
 //! Throwaway servers of PostgreSQL: on the loopback or on a host of a test's network, with replicas that can be promoted.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::namespaces::Net;
@@ -23,14 +23,24 @@ impl Cluster {
     pub(crate) fn start() -> Self {
         let port = listener().local_addr().unwrap().port();
         let cluster = Self::at("127.0.0.1".to_owned(), port, Vec::new());
-        cluster.found();
+        cluster.found(&[]);
+        cluster
+    }
+
+    /// On a port of the loopback, with its data in an empty directory, which may be a mount, and its journal elsewhere.
+    pub(crate) fn start_with_data_in(directory: &Path) -> Self {
+        let port = listener().local_addr().unwrap().port();
+        let cluster = Self::at("127.0.0.1".to_owned(), port, Vec::new());
+        std::os::unix::fs::symlink(directory, cluster.data()).unwrap();
+        let journal = cluster.place.path().join("wal").display().to_string();
+        cluster.found(&["--waldir", &journal]);
         cluster
     }
 
     /// On a host of a network, for all of its hosts.
     pub(crate) fn on(net: &Net, host: u32) -> Self {
         let cluster = Self::at(net.address(host), 5432, net.on(host));
-        cluster.found();
+        cluster.found(&[]);
         cluster
     }
 
@@ -54,7 +64,7 @@ impl Cluster {
         }
     }
 
-    fn found(&self) {
+    fn found(&self, more: &[&str]) {
         let data = self.data();
         let words = [
             "-D",
@@ -67,7 +77,7 @@ impl Cluster {
             "UTF8",
             "--locale=C.UTF-8",
         ];
-        self.run("initdb", &words);
+        self.run("initdb", &[&words, more].concat());
         let rules = std::fs::OpenOptions::new()
             .append(true)
             .open(format!("{data}/pg_hba.conf"));

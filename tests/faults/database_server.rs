@@ -1,7 +1,8 @@
 //! F25, F26, promoted replicas and several processes of one node, on a real PostgreSQL.
 
 use std::net::{TcpListener, TcpStream};
-use std::process::Stdio;
+use std::os::unix::fs::FileExt;
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use crate::rig::{CODES, Rig, json_of, listener, outcome, sanku};
 use crate::{answers, event, put, status, until};
 
 /// The rig with one node's database behind a server.
-fn on_postgres(cluster: &Cluster, code: u32) -> Rig {
+pub(crate) fn on_postgres(cluster: &Cluster, code: u32) -> Rig {
     let mut rig = Rig::found();
     rig.configure(code, "sqlite:node.db", &cluster.url());
     for code in CODES {
@@ -239,6 +240,83 @@ fn balance(front: TcpListener, behind: [String; 2]) {
     });
 }
 
+/// A second process of a node, on the same folder: another port, another socket.
+fn second_process(rig: &Rig, code: u32, port: (&str, &str)) -> Child {
+    let folder = rig.folder(code);
+    let text = std::fs::read_to_string(folder.join("node.toml")).unwrap();
+    let text = text
+        .replace(port.0, port.1)
+        .replace("run/node.sock", "second/node.sock");
+    let text = if text.contains("second/") {
+        text
+    } else {
+        text.replace("[listen]\n", "[listen]\nsocket = \"second/node.sock\"\n")
+    };
+    std::fs::write(folder.join("second.toml"), text).unwrap();
+    let log = std::fs::File::create(folder.join("second.log")).unwrap();
+    let second = sanku()
+        .arg("--config")
+        .arg(folder.join("second.toml"))
+        .args(["serve", "--until-stdin-closes"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    until("the second process", Duration::from_secs(20), || {
+        folder.join("second/node.sock").exists()
+    });
+    second
+}
+
+#[test]
+#[ignore = "needs root: just faults"]
+fn f22_a_full_disk_of_a_database_server_is_told_and_heals_by_itself() {
+    let mount = tempfile::tempdir().unwrap();
+    let at = mount.path().display().to_string();
+    crate::system(&["mount", "-t", "tmpfs", "-o", "size=160m,mode=0700", "tmpfs", &at]);
+    let _mounted = crate::disk::Mounted(at.clone());
+    crate::system(&["chown", "postgres", &at]);
+    // The server's own journal lies elsewhere: where it has no room for that, the server ends by itself (F25).
+    let cluster = Cluster::start_with_data_in(mount.path());
+    let mut rig = on_postgres(&cluster, 421_003);
+    let (code, _) = rig.ask(&rig.case("case.json", |_| {}));
+    assert_eq!(code, 0);
+    let ballast = std::fs::File::create(mount.path().join("ballast")).unwrap();
+    let fill = || {
+        let mut place = ballast.metadata().unwrap().len();
+        while ballast.write_all_at(&[7; 4096], place).is_ok() {
+            place += 4096;
+        }
+        place
+    };
+    let mut last = None;
+    let size = (0..300).find_map(|_| {
+        let size = fill();
+        let (_, result) = rig.ask(&rig.case("case.json", |_| {}));
+        last = Some(result["query"].as_str().unwrap().to_owned());
+        (outcome(&result, 421_003) != "answered").then_some(size)
+    });
+    let size = size.expect("it never was full");
+    let disk = |rig: &Rig| status(rig, 421_003)["state"] == "disk";
+    assert!(disk(&rig), "{:#}", status(&rig, 421_003));
+    // Less than a large answer writes is not enough.
+    ballast.set_len(size - (3 << 20)).unwrap();
+    assert!((0..5).all(|_| disk(&rig)));
+    ballast.set_len(0).unwrap();
+    until("going on", Duration::from_secs(30), || {
+        status(&rig, 421_003)["state"] == "working"
+    });
+    let id = last.unwrap();
+    until("answering", Duration::from_secs(30), || {
+        json_of(&rig.node(421_002, &["query", "--again", &id, "--json"]))["complete"] == true
+    });
+    assert_eq!(answers(&rig, &id).len(), 4);
+    rig.entries(421_003);
+    rig.kill(421_003);
+    drop(cluster);
+}
+
 #[test]
 fn two_processes_of_one_node_keep_one_log_and_the_death_of_one_loses_nothing() {
     let cluster = Cluster::start();
@@ -255,35 +333,14 @@ fn two_processes_of_one_node_keep_one_log_and_the_death_of_one_loses_nothing() {
         balance(front, reals);
     }
     rig.configure(421_002, "sqlite:node.db", &cluster.url());
-    // The same folder, another port and another socket.
     let folder = rig.folder(421_002);
-    let text = std::fs::read_to_string(folder.join("node.toml")).unwrap();
-    let text = text
-        .replace(&ports[2][0], &ports[2][1])
-        .replace("run/node.sock", "second/node.sock");
-    let text = if text.contains("second/") {
-        text
-    } else {
-        text.replace("[listen]\n", "[listen]\nsocket = \"second/node.sock\"\n")
-    };
-    std::fs::write(folder.join("second.toml"), text).unwrap();
     for code in CODES {
         rig.fill(code);
         rig.serve(code);
     }
-    let log = std::fs::File::create(folder.join("second.log")).unwrap();
-    let second = sanku()
-        .arg("--config")
-        .arg(folder.join("second.toml"))
-        .args(["serve", "--until-stdin-closes"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap();
+    let second = second_process(&rig, 421_002, (&ports[2][0], &ports[2][1]));
     let second = Arc::new(Mutex::new(second));
     let sockets = [folder.join("run/node.sock"), folder.join("second/node.sock")];
-    until("the second process", Duration::from_secs(20), || sockets[1].exists());
 
     // Ten people at each process; half-way the second one is killed.
     let case = std::fs::read_to_string(rig.case("case.json", |case| case["budget_ms"] = 8_000.into())).unwrap();

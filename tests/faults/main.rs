@@ -10,20 +10,26 @@
     reason = "a test may fail loudly"
 )]
 
+#[path = "../processes/attacker.rs"]
+#[allow(dead_code, reason = "shared with the tests of processes")]
+mod attacker;
 mod clock;
 mod cluster;
 mod commit_points;
 mod database_server;
 mod disk;
+mod memory;
 mod namespaces;
 mod network;
 mod power;
+mod restores;
 #[path = "../processes/rig.rs"]
 #[allow(dead_code, reason = "shared with the tests of processes")]
 mod rig;
 mod sabotage;
 mod schema;
 mod storm;
+mod torn;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

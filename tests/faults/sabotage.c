@@ -20,7 +20,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-enum act { NOTHING, KILL_BEFORE, KILL_AFTER, FAIL, TEAR };
+enum act { NOTHING, KILL_BEFORE, KILL_AFTER, FAIL, TEAR, SHORT };
 enum call { WRITE = 1, SYNC = 2, RENAME = 4, SIZE = 8, SEND = 16 };
 
 struct control {
@@ -98,6 +98,7 @@ static void killed(void) {
             (void)(part);                                          \
             killed();                                              \
         }                                                          \
+        if (act == SHORT && (length) > 1) return part;             \
         __typeof__(whole) done = whole;                            \
         if (act == KILL_AFTER || act == TEAR) killed();            \
         return done;                                               \

@@ -15,6 +15,8 @@ pub(crate) enum Act {
     Fail = 3,
     /// Half of it is written, then the process is killed.
     Tear = 4,
+    /// Half of it is written, and said so.
+    Short = 5,
 }
 
 pub(crate) const WRITE: u64 = 1;

@@ -5,83 +5,14 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
 use serde_json::Value;
 
-use crate::byzantine::{hand_in, identity, question};
+use crate::attacker::{TYPE, address, dial};
+use crate::byzantine::{hand_in, question};
 use crate::operations::{get, watch};
 use crate::rig::{Rig, json_of, outcome};
-
-type Tls = StreamOwned<ClientConnection, TcpStream>;
-
-/// Whoever attacks does not mind whom.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// The address of a node's peer port, without the proxy before it.
-fn address(rig: &Rig, code: u32) -> String {
-    let text = std::fs::read_to_string(rig.folder(code).join("node.toml")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("peers = ")).unwrap();
-    line.trim_matches('"').to_owned()
-}
-
-/// A bare connection under a node's certificate.
-fn dial(rig: &Rig, from: u32, to: u32, protocol: &[u8]) -> Tls {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let material = identity(rig, from).0;
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-        .with_client_auth_cert(material.chain, material.key)
-        .unwrap();
-    config.alpn_protocols = vec![protocol.to_vec()];
-    let socket = TcpStream::connect(address(rig, to)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let name = ServerName::try_from("127.0.0.1").unwrap();
-    StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), socket)
-}
-
-const TYPE: &str = "content-type: application/vnd.sanku.statements\r\nsanku-budget-ms: 3000\r\n";
 
 /// Sends a request over HTTP/1.1 and gives the status, or nothing where the connection was closed instead.
 fn status_of(rig: &Rig, headers: &str, body: &[u8]) -> Option<u16> {
@@ -100,11 +31,11 @@ fn status_of(rig: &Rig, headers: &str, body: &[u8]) -> Option<u16> {
     std::str::from_utf8(&answer[9..]).ok()?.parse().ok()
 }
 
-fn status(rig: &Rig, code: u32) -> Value {
+pub(crate) fn status(rig: &Rig, code: u32) -> Value {
     json_of(&rig.node(code, &["status", "--json"]))
 }
 
-fn misbehaved(rig: &Rig, at: u32, who: u32) -> Value {
+pub(crate) fn misbehaved(rig: &Rig, at: u32, who: u32) -> Value {
     let status = status(rig, at);
     let peers = status["misbehaved"].as_array().unwrap();
     let who = who.to_string();

@@ -9,6 +9,8 @@
 )]
 
 mod addresses;
+#[allow(dead_code, reason = "shared with the tests of faults")]
+mod attacker;
 mod batch;
 mod byzantine;
 mod command_line;
@@ -22,6 +24,7 @@ mod orders;
 mod recovery;
 #[allow(dead_code, reason = "shared with the tests of faults")]
 mod rig;
+mod slow_peers;
 mod witnesses;
 
 use std::os::unix::fs::PermissionsExt;

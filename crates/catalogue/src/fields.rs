@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use unicode_normalization::is_nfc;
 
-use crate::canonical::Json;
+use crate::canonical::{array, boolean, integer, null, object, text};
 use crate::{Category, Field, FieldKind};
 
 /// The value of one field. A secret: `Debug` shows only its shape.
@@ -124,23 +124,21 @@ impl Category {
 
     /// The natural key: the canonical array of the starred fields' values in the catalogue's order. An empty key field is a value.
     pub fn natural_key(&self, fields: &Fields) -> String {
-        let values = self
-            .fields
-            .iter()
-            .filter(|field| field.key)
-            .map(|field| fields.get(&field.id).to_json());
-        Json::Array(values.collect()).write()
+        let mut out = String::new();
+        let starred = self.fields.iter().filter(|field| field.key);
+        array(&mut out, starred, |out, field| fields.get(&field.id).write_to(out));
+        out
     }
 }
 
 impl Value {
-    /// For the canonical writer.
-    pub fn to_json(&self) -> Json {
+    /// Appends the canonical text.
+    pub fn write_to(&self, out: &mut String) {
         match self {
-            Self::Null => Json::Null,
-            Self::Text(text) => Json::Text(text.clone()),
-            Self::Integer(number) => Json::Integer(*number),
-            Self::Boolean(value) => Json::Boolean(*value),
+            Self::Null => null(out),
+            Self::Text(value) => text(out, value),
+            Self::Integer(number) => integer(out, *number),
+            Self::Boolean(value) => boolean(out, *value),
         }
     }
 }
@@ -156,19 +154,20 @@ impl Fields {
         self.0.iter().map(|(field, value)| (field.as_str(), value))
     }
 
-    /// For the canonical writer.
-    pub fn to_json(&self) -> Json {
-        Json::Object(
-            self.0
-                .iter()
-                .map(|(field, value)| (field.clone(), value.to_json()))
-                .collect(),
-        )
+    /// Appends the canonical text.
+    pub fn write_to(&self, out: &mut String) {
+        object(out, |members| {
+            for (field, value) in &self.0 {
+                value.write_to(members.member(field));
+            }
+        });
     }
 
     /// The canonical text: facts are equal if these bytes are.
     pub fn canonical(&self) -> String {
-        self.to_json().write()
+        let mut out = String::new();
+        self.write_to(&mut out);
+        out
     }
 }
 

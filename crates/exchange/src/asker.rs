@@ -57,6 +57,8 @@ pub struct Asked {
     pub question: VerifiedRun,
     /// The merged result.
     pub merged: Merged,
+    /// SHA-256 of its bytes.
+    pub digest: Hash,
     /// When it is asked again by itself; nothing at its end.
     pub again: Option<Time>,
     /// Of which logs it rests on runs that no cosignature that counts covers yet, how many and since when.

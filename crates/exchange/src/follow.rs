@@ -28,8 +28,7 @@ impl<N: Network> Exchange<N> {
             if (newest, due.is_none()) != seen.unwrap_or((None, false)) {
                 seen = Some((newest, due.is_none()));
                 let asked = self.known_now(id).await?;
-                let digest = asked.merged.digest();
-                let news = shown.replace(digest) != Some(digest);
+                let news = shown.replace(asked.digest) != Some(asked.digest);
                 if news && !each(&asked) {
                     return Ok(());
                 }

@@ -29,7 +29,8 @@ impl<N: Network> Exchange<N> {
         let merged = self.merged(&recalled.run, &recalled.known)?;
         let again = self.store.due(id).await?;
         let unwitnessed = self.unwitnessed(id, &recalled).await?;
-        Ok(recalled.asked(id, merged, again, unwitnessed))
+        let digest = merged.digest();
+        Ok(recalled.asked(id, (merged, digest), again, unwitnessed))
     }
 
     /// What a question of ours rests on that no cosignature that counts covers.
@@ -153,19 +154,20 @@ impl<N: Network> Exchange<N> {
                 || matches!(leave, Leave::Stop(_))
                 || due >= asked.expires;
             let again = (!over).then_some(due);
+            let digest = merged.digest();
             let leaves: Vec<_> = recalled.known.leaves().into_iter().collect();
             let before = recalled.result.take();
             // The same again is no news. Whatever came is known already: statements count by their leaf hashes.
             if before
                 .as_ref()
-                .is_some_and(|(_, before)| before.merged == leaves && before.digest == merged.digest())
+                .is_some_and(|(_, before)| before.merged == leaves && before.digest == digest)
             {
                 unchanged.push((question.id, again));
             } else {
                 let body = ResultBody {
                     salt: Salt::generate()?,
                     merged: leaves,
-                    digest: merged.digest(),
+                    digest,
                     supersedes: before.map(|(leaf, _)| leaf),
                 };
                 effects.push(Effect::AskAgain {
@@ -185,7 +187,7 @@ impl<N: Network> Exchange<N> {
                 metrics::counter!("sanku_results_total", "complete" => complete).increment(1);
                 tracing::info!(question = %question.id, complete, attempt, "a question of ours has its result");
             }
-            all.push((question.id, recalled, merged, again));
+            all.push((question.id, recalled, (merged, digest), again));
             fair::pause(all.len()).await;
         }
         self.say(asked, parts).await?;
@@ -259,11 +261,18 @@ impl Recalled {
         logs.into_iter().map(unwitnessed).collect()
     }
 
-    fn asked(self, id: StatementId, merged: Merged, again: Option<Time>, unwitnessed: Vec<Unwitnessed>) -> Asked {
+    fn asked(
+        self,
+        id: StatementId,
+        (merged, digest): (Merged, Hash),
+        again: Option<Time>,
+        unwitnessed: Vec<Unwitnessed>,
+    ) -> Asked {
         Asked {
             id,
             question: self.run,
             merged,
+            digest,
             again,
             unwitnessed,
         }

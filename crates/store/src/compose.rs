@@ -10,6 +10,7 @@ use sanku_tlog::{Checkpoint, Hash, SignedNote};
 use sanku_values::{DivisionCode, Time};
 
 use crate::StoreError;
+use crate::blocks::root_level;
 use crate::log::{OwnKey, frontier_nodes, place};
 use crate::recent::Held;
 use crate::records::ImportRows;
@@ -243,10 +244,10 @@ impl Sequencer {
                     let index = edge.frontier.size();
                     let statement = Statement::said(draft, &self.origin, now)
                         .map_err(|error| StoreError::Draft(error.to_string()))?;
-                    edge.frontier.push(statement.leaf, |level, index, hash| {
-                        made.insert((level, index), hash);
-                        if level > 0 && level % 8 == 0 {
-                            let (level, index) = (i64::from(level / 8), index.cast_signed());
+                    edge.frontier.push(statement.leaf, |height, index, hash| {
+                        made.insert((height, index), hash);
+                        if let Some(level) = root_level(height) {
+                            let index = index.cast_signed();
                             let hash = hash.bytes().to_vec();
                             rows.roots
                                 .push([number.into(), level.into(), index.into(), hash.into()]);

@@ -1,6 +1,7 @@
 //! Opening a database by its URL, and the one place that tells SQLite from PostgreSQL.
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +13,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{AssertSqlSafe, Connection, PgPool, SqlSafeStr, SqliteConnection, SqlitePool};
 use tokio_util::sync::CancellationToken;
 
-use crate::StoreError;
 use crate::pace::{Call, Pace};
+use crate::{StoreError, room};
 
 /// Either database, and who is told of its calls.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Database {
     pub(crate) pool: Pool,
     pace: Option<Arc<dyn Pace>>,
     health: Arc<Health>,
+    /// Where it lies, if it is a file.
+    directory: Option<Arc<Path>>,
 }
 
 /// What calls of the database failed of, as far as it outlasts the call.
@@ -34,6 +37,8 @@ struct Health {
 
 /// How long a connection may take to show that it lives.
 const PING: Duration = Duration::from_millis(500);
+/// A connection that was used within this time is used again without a ping.
+const FRESH: Duration = Duration::from_secs(1);
 /// How long a call of a database server may take.
 pub(crate) const CALL: Duration = Duration::from_secs(10);
 /// How long it may take to read or write a whole database.
@@ -88,6 +93,7 @@ impl Database {
             pool,
             pace,
             health: Arc::default(),
+            directory: room::directory_of(url).map(Arc::from),
         })
     }
 
@@ -128,6 +134,7 @@ impl Database {
             pool: self.pool.clone(),
             pace,
             health: Arc::clone(&self.health),
+            directory: self.directory.clone(),
         }
     }
 
@@ -135,6 +142,22 @@ impl Database {
         match &self.pace {
             Some(pace) => pace.begin().await.map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// Where it lies, if it is a file.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
+    }
+
+    /// What a database is tried with that was full. Of a server's disk nobody tells how much is free: what is tried there is as
+    /// large as a large answer, 8 MiB, and leaves nothing behind.
+    pub(crate) const fn trial(&self) -> &'static str {
+        match self.pool {
+            Pool::Sqlite(_) => "UPDATE head SET one = 1",
+            Pool::Postgres(_) => {
+                "CREATE TEMPORARY TABLE trial ON COMMIT DROP AS SELECT md5(one::text) AS line FROM generate_series(1, 130000) AS one"
+            }
         }
     }
 
@@ -181,8 +204,13 @@ impl Pool {
                 .acquire_timeout(Duration::from_secs(8))
                 // A ping over a connection whose other end vanished would hang: it has a time of its own.
                 .test_before_acquire(false)
-                .before_acquire(|connection, _| {
+                .before_acquire(|connection, since| {
+                    // Whoever answered a moment ago is not asked whether it lives.
+                    let lately = since.idle_for < FRESH;
                     Box::pin(async move {
+                        if lately {
+                            return Ok(true);
+                        }
                         match tokio::time::timeout(PING, connection.ping()).await {
                             Ok(pinged) => pinged.map(|()| true),
                             Err(_) => Err(sqlx::Error::PoolTimedOut),
@@ -198,6 +226,8 @@ impl Pool {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
+            // Journals of statements and sorting need no other disk, which could be full, and leave nothing on one.
+            .pragma("temp_store", "memory")
             .busy_timeout(Duration::from_secs(20));
         // A database in memory lives in one connection.
         let connections = if url.contains(":memory:") { 1 } else { 6 };
@@ -289,9 +319,10 @@ fn lost_a_race(error: &Unopened) -> bool {
         return false;
     };
     let busy = |code: &str| code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6));
+    let made = |message: &str| message.contains("already exists") || message.starts_with("duplicate column name");
     error
         .as_database_error()
-        .is_some_and(|error| error.code().is_some_and(|code| busy(&code)) || error.message().contains("already exists"))
+        .is_some_and(|error| error.code().is_some_and(|code| busy(&code)) || made(error.message()))
 }
 
 /// How many steps the schema has.

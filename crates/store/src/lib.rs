@@ -6,6 +6,7 @@
 //! one transaction under the head's lock: while a large one is written, the log waits.
 
 mod backup;
+mod blocks;
 mod checkpoints;
 mod clock;
 mod compose;
@@ -18,11 +19,11 @@ mod questions;
 mod queue;
 mod recent;
 mod records;
+mod room;
 mod script;
 mod sealing;
 mod sequencer;
 mod standing;
-mod tiles;
 mod verify;
 mod witness;
 
@@ -35,6 +36,7 @@ pub use pace::{Call, Later, Pace};
 pub use questions::{Remembered, key_name};
 pub use queue::{AskedKind, Claim, Claimed};
 pub use records::{Found, ImportRow, ImportRows, StoredImport, StoredRecord};
+pub use room::Room;
 use sanku_federation_protocol::names::Origin;
 use sanku_tlog::{Checkpoint, SigningKey, VerifierKey, empty_root};
 use sanku_values::Clock;
@@ -151,7 +153,7 @@ pub struct Store {
     verifier: VerifierKey,
     jobs: tokio::sync::mpsc::Sender<sequencer::Job>,
     batches: tokio::sync::mpsc::Sender<sequencer::Job>,
-    tiles: Arc<tiles::Tiles>,
+    blocks: Arc<blocks::Blocks>,
     /// This process among those that share the database.
     process: Arc<str>,
     clock: Arc<clock::LogClock>,
@@ -239,7 +241,7 @@ impl Store {
             verifier,
             jobs,
             batches,
-            tiles: Arc::default(),
+            blocks: Arc::default(),
             process: Arc::clone(&process),
             clock: Arc::clone(&clock),
             ground: Arc::clone(&ground),

@@ -12,6 +12,7 @@ use sanku_tlog::{
 };
 use sqlx::Row;
 
+use crate::blocks::Near;
 use crate::database::on;
 use crate::ground::broken;
 use crate::sealing::DataKey;
@@ -183,10 +184,9 @@ impl Store {
             });
         }
         let mut nodes = HashMap::new();
+        let mut near = Near::default();
         for (level, index) in wanted {
-            let (tile, start, count) = place_of(level, index);
-            let hashes = self.hashes_within(tile, start, count).await?;
-            nodes.insert((level, index), node_of(&hashes, count)?);
+            nodes.insert((level, index), self.node(&mut near, level, index).await?);
         }
         Ok(nodes)
     }

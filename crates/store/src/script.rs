@@ -3,7 +3,8 @@
 
 use std::fmt::Write as _;
 
-use sqlx::error::ErrorKind;
+use sqlx::error::{BoxDynError, ErrorKind};
+use sqlx::postgres::PgArguments;
 use sqlx::{Arguments, AssertSqlSafe, Error, PgConnection, PgPool, SqliteConnection, SqlitePool};
 
 /// Rows of one INSERT, below the databases' limits on parameters.
@@ -43,34 +44,59 @@ impl From<Vec<u8>> for Value {
     }
 }
 
-/// Statements with their values; `?` in their text stands for each value in turn.
+/// Statements with their values.
 #[derive(Default)]
-pub(crate) struct Script(Vec<(String, Vec<Value>)>);
+pub(crate) struct Script(Vec<Statement>);
+
+enum Statement {
+    /// `?` in its text stands for each value in turn.
+    One(String, Vec<Value>),
+    /// Rows that go into these columns, by columns, and what follows them.
+    Rows(String, Vec<Vec<Value>>, &'static str),
+}
 
 impl Script {
     /// A statement.
     pub(crate) fn push(&mut self, sql: &str, values: Vec<Value>) {
-        self.0.push((sql.to_owned(), values));
+        self.0.push(Statement::One(sql.to_owned(), values));
     }
 
     /// `INSERT INTO` these columns these rows, with what follows them.
-    pub(crate) fn insert<const N: usize>(&mut self, into: &str, rows: Vec<[Value; N]>, after: &str) {
-        let row = format!("({})", ["?"; N].join(", "));
+    pub(crate) fn insert<const N: usize>(&mut self, into: &str, rows: Vec<[Value; N]>, after: &'static str) {
         let mut rows = rows.into_iter().peekable();
         while rows.peek().is_some() {
-            let part: Vec<_> = rows.by_ref().take(ROWS).collect();
-            let sql = format!(
-                "INSERT INTO {into} VALUES {} {after}",
-                vec![row.as_str(); part.len()].join(", ")
-            );
-            self.0.push((sql, part.into_iter().flatten().collect()));
+            let mut columns: Vec<_> = (0..N).map(|_| Vec::new()).collect();
+            for row in rows.by_ref().take(ROWS) {
+                for (column, value) in columns.iter_mut().zip(row) {
+                    column.push(value);
+                }
+            }
+            self.0.push(Statement::Rows(into.to_owned(), columns, after));
         }
     }
 
     /// One text of all, and all values in their order.
     fn joined(self) -> (String, Vec<Value>) {
-        let (texts, values): (Vec<_>, Vec<_>) = self.0.into_iter().unzip();
-        (texts.join(";"), values.into_iter().flatten().collect())
+        let (mut texts, mut values) = (Vec::new(), Vec::new());
+        for statement in self.0 {
+            match statement {
+                Statement::One(sql, of_it) => {
+                    texts.push(sql);
+                    values.extend(of_it);
+                }
+                Statement::Rows(into, columns, after) => {
+                    let row = format!("({})", vec!["?"; columns.len()].join(", "));
+                    let count = columns.first().map_or(0, Vec::len);
+                    let rows = vec![row.as_str(); count].join(", ");
+                    texts.push(format!("INSERT INTO {into} VALUES {rows} {after}"));
+                    let mut columns: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
+                    for _ in 0..count {
+                        values.extend(columns.iter_mut().filter_map(Iterator::next));
+                    }
+                }
+            }
+        }
+        (texts.join(";"), values)
     }
 }
 
@@ -142,20 +168,59 @@ fn numbered(sql: &str) -> String {
     out
 }
 
+/// Adds a column's values as one array; says how it stands in the statement.
+fn add_column(arguments: &mut PgArguments, column: Vec<Value>) -> Result<&'static str, BoxDynError> {
+    let (mut integers, mut texts, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+    for value in column {
+        match value {
+            Value::Integer(integer) => integers.push(Some(integer)),
+            Value::Maybe(integer) => integers.push(integer),
+            Value::Text(text) => texts.push(text),
+            Value::Bytes(these) => bytes.push(these),
+        }
+    }
+    if !texts.is_empty() {
+        arguments.add(texts)?;
+        return Ok("?::text[]");
+    }
+    if !bytes.is_empty() {
+        arguments.add(bytes)?;
+        return Ok("?::bytea[]");
+    }
+    arguments.add(integers)?;
+    Ok("?::bigint[]")
+}
+
 impl Run for PgConnection {
     async fn run(&mut self, script: Script) -> Result<(), Error> {
-        for (sql, values) in script.0 {
-            let mut arguments = sqlx::postgres::PgArguments::default();
-            for value in values {
-                match value {
-                    Value::Integer(integer) => arguments.add(integer),
-                    Value::Maybe(integer) => arguments.add(integer),
-                    Value::Text(text) => arguments.add(text),
-                    Value::Bytes(bytes) => arguments.add(bytes),
+        for statement in script.0 {
+            let mut arguments = PgArguments::default();
+            let sql = match statement {
+                Statement::One(sql, values) => {
+                    for value in values {
+                        match value {
+                            Value::Integer(integer) => arguments.add(integer),
+                            Value::Maybe(integer) => arguments.add(integer),
+                            Value::Text(text) => arguments.add(text),
+                            Value::Bytes(bytes) => arguments.add(bytes),
+                        }
+                        .map_err(Error::Encode)?;
+                    }
+                    numbered(&sql)
                 }
-                .map_err(Error::Encode)?;
-            }
-            sqlx::query_with(AssertSqlSafe(numbered(&sql)), arguments)
+                // A column is one value: the text, and with it the server's plan, is the same however many rows there are.
+                Statement::Rows(into, columns, after) => {
+                    let mut kinds = Vec::new();
+                    for column in columns {
+                        kinds.push(add_column(&mut arguments, column).map_err(Error::Encode)?);
+                    }
+                    numbered(&format!(
+                        "INSERT INTO {into} SELECT * FROM UNNEST({}) {after}",
+                        kinds.join(", ")
+                    ))
+                }
+            };
+            sqlx::query_with(AssertSqlSafe(sql), arguments)
                 .execute(&mut *self)
                 .await?;
         }

@@ -45,17 +45,4 @@ impl Store {
         let entry = Entry::parse(&line).map_err(|_| StoreError::Corrupt("an entry"))?;
         Ok(Some(entry.time))
     }
-
-    /// Whether there is room to write. After a full disk it tries.
-    pub async fn has_room(&self) -> bool {
-        if !self.database.is_full(false) {
-            return true;
-        }
-        let tried: Result<(), StoreError> = async {
-            on!(&self.database, pool => sqlx::query("UPDATE head SET one = 1").execute(pool).await.map(drop)?);
-            Ok(())
-        }
-        .await;
-        !self.database.is_full(tried.is_ok())
-    }
 }

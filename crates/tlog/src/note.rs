@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -114,6 +115,7 @@ impl VerifierKey {
     }
 
     pub(crate) fn holds(&self, message: &[u8], signature: &[u8]) -> bool {
+        JUDGED.fetch_add(1, Ordering::Relaxed);
         UnparsedPublicKey::new(&ED25519, &self.public)
             .verify(message, signature)
             .is_ok()
@@ -224,6 +226,7 @@ impl SigningKey {
     }
 
     pub(crate) fn raw(&self, message: &[u8]) -> Vec<u8> {
+        MADE.fetch_add(1, Ordering::Relaxed);
         self.pair.sign(message).as_ref().to_vec()
     }
 
@@ -240,6 +243,15 @@ impl fmt::Debug for SigningKey {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "SigningKey({})", self.verifier.name)
     }
+}
+
+static MADE: AtomicU64 = AtomicU64::new(0);
+static JUDGED: AtomicU64 = AtomicU64::new(0);
+
+/// How many signatures this process made and judged, of checkpoints, cosignatures and notes: what a statement costs in
+/// mathematics. TLS has its own.
+pub fn signatures() -> (u64, u64) {
+    (MADE.load(Ordering::Relaxed), JUDGED.load(Ordering::Relaxed))
 }
 
 /// Largest note that is read.

@@ -15,19 +15,26 @@
 //! | streams of a connection | 64 |
 //! | header list | 16 KiB |
 //! | a request's body | 1 KiB a second after 5 s; no compression |
+//! | bytes of requests in hand, of one peer and of all | 32 MiB, 256 MiB |
+//! | a reader that takes nothing of its response | 10 s |
+//! | requests of one peer, in a second and at once; what no good node says costs fifty | 1,000, 2,000 |
 //! | connections of one address in their handshake | 64 |
 //! | a silent connection, found by pings | 40 s at the server, 10 s at a client |
 //! | a client's connection on which a call was given up in silence | the next call makes a new one |
 
+mod budgets;
 mod client;
 mod endpoints;
+mod hand;
 mod life;
-mod pace;
+mod reader;
+mod request;
+mod seats;
 mod server;
 mod tls;
 
 pub use client::{PeerClients, Response};
-pub use pace::TooSlow;
+pub use request::read_body;
 use sanku_federation_protocol::problem::Problem;
 pub use server::{Server, problem_response};
 pub use tls::Material;

@@ -1,24 +1,21 @@
 //! The peer port: an accept loop with a limit and a time for every phase, and the peer judged at each request.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
-use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::{HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
@@ -29,13 +26,18 @@ use sanku_federation_protocol::trust::Trust;
 use sanku_values::{Clock, DivisionCode};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::TransportError;
-use crate::pace::Paced;
+use crate::budgets::Budgets;
+use crate::hand::{Hand, Hands};
+use crate::reader::{LISTENING, Read, Streams};
+use crate::request::Arriving;
+use crate::seats::{Counts, Seat};
 use crate::tls::{Material, Strict, server_config};
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -54,13 +56,6 @@ const UNREAD: usize = 64 << 10;
 const HEADER_LIST: usize = 16 * 1024;
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Requests that a peer may make in a second, sustained.
-const REQUESTS_A_SECOND: NonZeroU32 = NonZeroU32::new(1000).unwrap();
-/// Requests that a peer may make at once.
-const REQUESTS_AT_ONCE: NonZeroU32 = NonZeroU32::new(2000).unwrap();
-/// What a request costs beside itself that no good node makes.
-const COST_OF_A_FAULT: NonZeroU32 = NonZeroU32::new(49).unwrap();
-
 /// Hears of requests that no good node makes: who, and one of a few fixed words.
 type Watcher = Arc<dyn Fn(DivisionCode, &'static str) + Send + Sync>;
 
@@ -75,8 +70,8 @@ pub struct Server {
     peers: Counts<DivisionCode>,
     addresses: Counts<IpAddr>,
     watcher: Option<Watcher>,
-    /// Requests of each peer; its keys are members of the registry, so it stays small.
-    budgets: Arc<DefaultKeyedRateLimiter<DivisionCode>>,
+    budgets: Arc<Budgets>,
+    in_hand: Hands,
 }
 
 impl std::fmt::Debug for Server {
@@ -104,9 +99,8 @@ impl Server {
             peers: Counts::default(),
             addresses: Counts::default(),
             watcher: None,
-            budgets: Arc::new(RateLimiter::keyed(
-                Quota::per_second(REQUESTS_A_SECOND).allow_burst(REQUESTS_AT_ONCE),
-            )),
+            budgets: Arc::default(),
+            in_hand: Hands::default(),
         })
     }
 
@@ -122,9 +116,17 @@ impl Server {
     /// The same server with another budget of requests for each peer, in a second and at once.
     #[must_use]
     pub fn with_budget(self, a_second: NonZeroU32, at_once: NonZeroU32) -> Self {
-        let quota = Quota::per_second(a_second).allow_burst(at_once);
         Self {
-            budgets: Arc::new(RateLimiter::keyed(quota)),
+            budgets: Arc::new(Budgets::new(a_second, at_once)),
+            ..self
+        }
+    }
+
+    /// The same server with another bound on the bytes of requests in hand, of each peer and of all.
+    #[must_use]
+    pub fn with_hands(self, of_a_peer: usize, of_all: usize) -> Self {
+        Self {
+            in_hand: Hands::new(of_a_peer, of_all),
             ..self
         }
     }
@@ -188,9 +190,11 @@ impl Server {
         stop: CancellationToken,
     ) {
         let _ = socket.set_nodelay(true);
+        let mut socket = TimeoutStream::new(socket);
+        socket.set_write_timeout(Some(LISTENING));
         let acceptor = TlsAcceptor::from(self.config.load_full());
         let mut changed = self.changed.subscribe();
-        let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)).await {
+        let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(Box::pin(socket))).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return tracing::info!(%address, %error, "a handshake was refused"),
             Err(_) => return tracing::info!(%address, "a handshake took too long"),
@@ -215,10 +219,12 @@ impl Server {
         let code = peer.code;
         let spoke = Arc::new(AtomicBool::new(false));
         let heard = Arc::clone(&spoke);
+        let ending = CancellationToken::new();
+        let too_much = ending.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             heard.store(true, Ordering::Relaxed);
-            let (server, router, peer) = (serving.clone(), router.clone(), peer.clone());
-            async move { Ok::<_, Infallible>(server.request(request, router, peer).await) }
+            let (server, router, peer, too_much) = (serving.clone(), router.clone(), peer.clone(), too_much.clone());
+            async move { Ok::<_, Infallible>(server.request(request, router, peer, &too_much).await) }
         });
         let builder = builder();
         let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -238,6 +244,7 @@ impl Server {
                     return;
                 }
                 () = stop.cancelled() => break,
+                () = ending.cancelled() => break,
                 () = first.as_mut(), if !spoke.load(Ordering::Relaxed) => {
                     if !spoke.load(Ordering::Relaxed) {
                         return tracing::info!(%address, peer = %code, "a connection without a request is closed");
@@ -257,64 +264,69 @@ impl Server {
 
     /// A request that no good node makes: it costs as much as many, and whoever watches hears of it.
     fn fault(&self, peer: DivisionCode, what: &'static str) {
-        // Where the budget has not as much, it is used up already.
-        let _ = self.budgets.check_key_n(&peer, COST_OF_A_FAULT);
+        self.budgets.fault(peer);
         if let Some(watcher) = &self.watcher {
             watcher(peer, what);
         }
     }
 
-    /// Judges the peer again, then lets the router answer; every response says the digest of our notes.
-    async fn request(&self, mut request: Request<Incoming>, router: Router, peer: PeerIdentity) -> Response {
+    /// Judges the peer again, then lets the router answer; every response says the digest of our notes. What the request
+    /// brought is in hand until its response is read; whoever sent too much is told to make a new connection.
+    async fn request(
+        &self,
+        mut request: Request<Incoming>,
+        router: Router,
+        peer: PeerIdentity,
+        too_much: &CancellationToken,
+    ) -> http::Response<Read> {
         let trust = self.trust.load_full();
-        let judged = peer.judge(&trust, self.clock.now());
-        let judged = judged.and_then(|()| self.budgets.check_key(&peer.code).map_err(|_| ProblemKind::TooMany));
+        let code = peer.code;
+        let hand = Arc::new(Hand::of(&self.in_hand, code));
         let traceparent = request
             .headers()
             .get("traceparent")
             .and_then(|value| value.to_str().ok());
         let trace = Trace::received(traceparent.unwrap_or_default());
+        let refused =
+            |kind: ProblemKind, why: &str| problem_response(&Problem::new(kind, why).of(self.here).in_trace(&trace));
+        let judged = peer.judge(&trust, self.clock.now());
+        let judged = judged.and_then(|()| self.budgets.take(code).then_some(()).ok_or(ProblemKind::TooMany));
         let mut response = match judged {
+            Ok(()) if request.headers().contains_key(header::CONTENT_ENCODING) => {
+                // S-21: what is small here would be large once it is unpacked.
+                refused(ProblemKind::MediaType, "nothing is compressed here")
+            }
             Ok(()) => {
-                let code = peer.code;
                 request.extensions_mut().insert(peer);
-                if request.headers().contains_key(header::CONTENT_ENCODING) {
-                    // S-21: what is small here would be large once it is unpacked.
-                    self.fault(code, ProblemKind::MediaType.as_str());
-                    let problem = Problem::new(ProblemKind::MediaType, "nothing is compressed here");
-                    return problem_response(&problem.of(self.here).in_trace(&trace));
-                }
+                let request = request.map(|body| Arriving::new(body, Arc::clone(&hand)));
                 // A panic ends one request, not the connection with all its others.
-                match AssertUnwindSafe(router.oneshot(request.map(Paced::new)))
-                    .catch_unwind()
-                    .await
-                {
-                    Ok(response) => {
-                        let response = response.unwrap_or_else(|never| match never {});
-                        let kind = response.extensions().get::<ProblemKind>();
-                        if let Some(kind) = kind.filter(|kind| is_fault(**kind)) {
-                            self.fault(code, kind.as_str());
-                        }
-                        response
-                    }
+                match AssertUnwindSafe(router.oneshot(request)).catch_unwind().await {
+                    Ok(response) => response.unwrap_or_else(|never| match never {}),
                     Err(_) => {
                         tracing::error!(peer = %code, trace = trace.id(), "a request ended in a panic");
-                        problem_response(&Problem::new(ProblemKind::Internal, "").of(self.here).in_trace(&trace))
+                        refused(ProblemKind::Internal, "")
                     }
                 }
             }
             Err(kind) => {
                 if kind == ProblemKind::TooMany {
-                    metrics::counter!("sanku_budget_refused_total", "peer" => peer.code.to_string()).increment(1);
+                    metrics::counter!("sanku_budget_refused_total", "peer" => code.to_string()).increment(1);
                 }
-                tracing::warn!(peer = %peer.code, code = %kind, trace = trace.id(), "a request is refused");
-                problem_response(&Problem::new(kind, "").of(self.here).in_trace(&trace))
+                tracing::warn!(peer = %code, code = %kind, trace = trace.id(), "a request is refused");
+                refused(kind, "")
             }
         };
+        let kind = response.extensions().get::<ProblemKind>().copied();
+        if let Some(kind) = kind.filter(|kind| is_fault(*kind)) {
+            self.fault(code, kind.as_str());
+        }
+        if kind == Some(ProblemKind::TooLarge) {
+            too_much.cancel();
+        }
         if let Ok(digest) = HeaderValue::from_str(&trust.digest().to_string()) {
             response.headers_mut().insert("sanku-notes", digest);
         }
-        response
+        response.map(|body| Read::new(body, code, hand))
     }
 }
 
@@ -327,8 +339,8 @@ const fn is_fault(kind: ProblemKind) -> bool {
 }
 
 /// HTTP with the limits of the peer port, timers set: without them hyper's limits of time do nothing.
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder() -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -361,47 +373,4 @@ pub fn problem_response(problem: &Problem) -> Response {
     }
     response.extensions_mut().insert(problem.known());
     response
-}
-
-/// How many connections each has.
-struct Counts<K>(Arc<Mutex<HashMap<K, usize>>>);
-
-impl<K> Default for Counts<K> {
-    fn default() -> Self {
-        Self(Arc::default())
-    }
-}
-
-impl<K> Clone for Counts<K> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-/// One connection of somebody's, until it is dropped.
-struct Seat<K: Eq + Hash + Copy>(Counts<K>, K);
-
-impl<K: Eq + Hash + Copy> Seat<K> {
-    fn take(counts: &Counts<K>, key: K, most: usize) -> Option<Self> {
-        let mut held = counts.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(key).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        drop(held);
-        Some(Self(counts.clone(), key))
-    }
-}
-
-impl<K: Eq + Hash + Copy> Drop for Seat<K> {
-    fn drop(&mut self) {
-        let mut held = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = held.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&self.1);
-            }
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! Nodes that speak over real TLS on the loopback, with clocks and notes that a test holds.
 
 mod addresses;
+mod bounds;
 mod life;
 mod limits;
 mod peers;
@@ -11,13 +12,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::extract::{Extension, State};
-use axum::response::Redirect;
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Router, body::Body};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use sanku_certs::federation::notes_in;
 use sanku_certs::{Federation, NewNode, NodeKeys, PeerIdentity};
+use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::trust::Trust;
 use sanku_values::{DivisionCode, FederationName, FixedClock, Time};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,7 +29,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::tls::{Strict, client_config};
-use crate::{Material, PeerClients, Server, TransportError};
+use crate::{Material, PeerClients, Server, TransportError, problem_response, read_body};
 
 const PROVINCE: &str = "420000";
 const CITY: &str = "421000";
@@ -126,11 +128,22 @@ impl World {
         Caller { clients, trust, clock }
     }
 
+    /// A node that serves, its server changed.
+    async fn serve_as(&self, of: &str, change: impl FnOnce(Server) -> Server) -> Node {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.add(of, listener.local_addr().unwrap().to_string());
+        self.run_as(of, listener, change)
+    }
+
     /// A bare TLS connection that shows a node's certificate.
     async fn dial(&self, of: &str, to: &Node) -> TlsStream<TcpStream> {
+        self.dial_with(of, to, b"http/1.1").await
+    }
+
+    async fn dial_with(&self, of: &str, to: &Node, protocol: &[u8]) -> TlsStream<TcpStream> {
         let strict = Strict::new(Arc::clone(&to.trust), Arc::new(FixedClock::at(start_of_time())), None);
         let mut config = client_config(&self.material(of), strict).unwrap();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![protocol.to_vec()];
         connect(config, &to.address).await.unwrap()
     }
 }
@@ -203,6 +216,19 @@ fn router(asked: Arc<AtomicUsize>) -> Router {
             get(|request: axum::extract::Request| async move { format!("{:?}", request.version()) }),
         )
         .route("/echo", post(|body: Bytes| async move { body }))
+        .route("/read", post(read))
+        .route(
+            "/hold",
+            post(|headers: http::HeaderMap, body: Body| async move {
+                let read = read_body(&headers, body, 128 << 10).await.unwrap();
+                let lines = futures_util::stream::unfold(read, |read| async {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    Some((Ok::<_, std::convert::Infallible>("drop\n"), read))
+                });
+                Body::from_stream(lines)
+            }),
+        )
+        .route("/large", get(|| async { vec![7; 64 << 20] }))
         .route("/panic", get(panics))
         .route("/away", get(|| async { Redirect::temporary("/who") }))
         .route(
@@ -223,6 +249,16 @@ fn router(asked: Arc<AtomicUsize>) -> Router {
         )
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&asked), count))
         .with_state(asked)
+}
+
+/// Reads at most 128 KiB as a node's own routes do, and refuses what is no letter `x` as they refuse what is malformed.
+async fn read(headers: http::HeaderMap, body: Body) -> Response {
+    let problem = match read_body(&headers, body, 128 << 10).await {
+        Ok(bytes) if bytes.iter().all(|byte| *byte == b'x') => return bytes.len().to_string().into_response(),
+        Ok(_) => Problem::new(ProblemKind::Malformed, ""),
+        Err(problem) => problem,
+    };
+    problem_response(&problem)
 }
 
 async fn panics() -> &'static str {

@@ -1,7 +1,5 @@
 //! `backup create|verify|keygen` and `restore`: the whole database in one encrypted file, and back (S-30, G9).
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +11,7 @@ use sanku_tlog::{Checkpoint, SignedNote};
 use sanku_values::{Clock, SystemClock, Time};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
 use crate::backup::{self, Header, Manifest};
 use crate::cli::BackupCommand;
@@ -41,14 +40,8 @@ pub(crate) async fn run(config: Option<&Path>, command: BackupCommand) -> anyhow
 /// A key pair for backups: the secret half into a file, the other on standard output.
 fn keygen(out: &Path, as_json: bool) -> anyhow::Result<u8> {
     let identity = age::x25519::Identity::generate();
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(out);
-    let mut file = file.with_context(|| format!("写不了 cannot write {}", out.display()))?;
-    writeln!(file, "{}", identity.to_string().expose_secret())?;
-    file.sync_all()?;
+    let secret = Zeroizing::new(format!("{}\n", identity.to_string().expose_secret()));
+    sanku_certs::keys::write_new(out, secret.as_bytes())?;
     let recipient = identity.to_public().to_string();
     if as_json {
         say_json(&json!({ "recipient": recipient, "identity": out }));

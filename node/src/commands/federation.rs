@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sanku_catalogue::{Catalogue, CategoryId};
-use sanku_certs::{Federation, NewNode};
+use sanku_certs::{CertsError, Federation, NewNode};
 use sanku_tlog::Hash;
 use sanku_values::{Clock, DivisionCode, FederationName, SystemClock};
 use serde_json::{Value, json};
@@ -103,7 +103,11 @@ pub(crate) fn init(directory: &Path, name: &str, node: &NewNode, as_json: bool) 
 
 pub(crate) fn add(directory: &Path, node: &NewNode, as_json: bool) -> anyhow::Result<u8> {
     let federation = Federation::open(directory)?;
-    federation.add(node.clone(), SystemClock.now())?;
+    match federation.add(node.clone(), SystemClock.now()) {
+        // A run that was interrupted behind the registry left a member without a configuration.
+        Err(CertsError::AlreadyMember(_)) if lacks_its_configuration(directory, &federation, node)? => {}
+        added => drop(added?),
+    }
     write_configuration(directory, &federation.name, federation.fingerprint, node)?;
     if as_json {
         say_json(&made(directory, &federation, node));
@@ -121,6 +125,16 @@ pub(crate) fn add(directory: &Path, node: &NewNode, as_json: bool) -> anyhow::Re
         node.code
     ));
     Ok(0)
+}
+
+/// Whether a member of the same description has its folder here and no configuration in it.
+fn lacks_its_configuration(directory: &Path, federation: &Federation, node: &NewNode) -> anyhow::Result<bool> {
+    let folder = directory.join(node.code.to_string());
+    let registry = federation.registry()?;
+    let same = registry
+        .node(node.code)
+        .is_some_and(|row| row.endpoints == node.endpoints);
+    Ok(same && folder.join("keys").exists() && !folder.join("node.toml").exists())
 }
 
 /// What a script needs of a node that was just made.

@@ -1,8 +1,8 @@
 //! `log verify|checkpoint|prove`: the node's transparency log.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use sanku_federation_protocol::forks::{self, Forked};
 use sanku_federation_protocol::stream::write_note;
@@ -130,12 +130,25 @@ fn judge(file: &Path, root: &str) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Writes the whole log as C2SP tlog-tiles has it.
+/// Writes the whole log as C2SP tlog-tiles has it. The directory is made beside its place and moved there whole.
 async fn write_tiles(node: &Node, dir: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir(dir).with_context(|| format!("目录不能建立 it cannot be made: {}", dir.display()))?;
+    if dir.exists() {
+        bail!(
+            "{} 已存在，未覆盖 exists already; nothing was overwritten",
+            dir.display()
+        );
+    }
+    let mut young = dir.as_os_str().to_owned();
+    young.push(".unfinished");
+    let young = PathBuf::from(young);
+    if young.exists() {
+        // An interrupted run left it, and nobody reads it.
+        std::fs::remove_dir_all(&young).with_context(|| format!("{}", young.display()))?;
+    }
+    std::fs::create_dir(&young).with_context(|| format!("目录不能建立 it cannot be made: {}", young.display()))?;
     let (checkpoint, newest) = node.store.checkpoint().await?;
     let write = |path: &str, bytes: &[u8]| {
-        let file = dir.join(path);
+        let file = young.join(path);
         let made = file.parent().map_or(Ok(()), std::fs::create_dir_all);
         made.and_then(|()| std::fs::write(&file, bytes))
             .with_context(|| format!("写不了 cannot be written: {}", file.display()))
@@ -156,6 +169,11 @@ async fn write_tiles(node: &Node, dir: &Path) -> anyhow::Result<()> {
             index += 1;
         }
     }
+    // Thousands of files: they go to the disk together.
+    std::fs::File::open(&young).and_then(|directory| Ok(rustix::fs::syncfs(directory)?))?;
+    std::fs::rename(&young, dir).with_context(|| format!("{}", dir.display()))?;
+    let beside = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    std::fs::File::open(beside.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all())?;
     say(format!(
         "日志已写入 the log is written: {}，{} 条 entries",
         dir.display(),

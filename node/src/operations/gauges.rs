@@ -32,6 +32,14 @@ pub(crate) fn describe() {
         "sanku_budget_refused_total",
         "Requests beyond a neighbour's budget (429)"
     );
+    describe_counter!(
+        "sanku_requests_shed_total",
+        "Requests refused since as much is in hand as may be, of one peer or of the whole node (503)"
+    );
+    describe_counter!(
+        "sanku_readers_cut_off_total",
+        "Responses of which each peer took nothing for 10 s"
+    );
     describe_counter!("sanku_peer_faults_total", "What each peer said that no good node says");
     describe_gauge!(
         "sanku_peer_flagged",
@@ -53,6 +61,10 @@ pub(crate) fn describe() {
     describe_counter!(
         "sanku_results_total",
         "Results of this node's own questions, complete or not"
+    );
+    describe_counter!(
+        "sanku_signatures_total",
+        "Signatures of checkpoints, cosignatures and notes that were made and judged; TLS has its own"
     );
     describe_counter!("sanku_panics_total", "Panics that ended a task");
     describe_gauge!("sanku_ready", "1 if the node can do its work");
@@ -210,6 +222,7 @@ pub(crate) async fn refresh(node: &Running) {
         counter!("sanku_asked_total", "peer" => peer.clone(), "outcome" => "answered").increment(0);
         counter!("sanku_served_total", "peer" => peer.clone(), "status" => "200").increment(0);
         counter!("sanku_budget_refused_total", "peer" => peer.clone()).increment(0);
+        counter!("sanku_readers_cut_off_total", "peer" => peer.clone()).increment(0);
         gauge!("sanku_peer_flagged", "peer" => peer.clone()).set(0.0);
         let open = matches!(neighbour.breaker, BreakerState::Open { .. });
         gauge!("sanku_breaker_open", "peer" => peer.clone()).set(flag(open));
@@ -226,11 +239,17 @@ pub(crate) async fn refresh(node: &Running) {
     for complete in ["true", "false"] {
         counter!("sanku_results_total", "complete" => complete).increment(0);
     }
+    for whose in ["peer", "node"] {
+        counter!("sanku_requests_shed_total", "whose" => whose).increment(0);
+    }
+    let (made, judged) = sanku_tlog::signatures();
+    counter!("sanku_signatures_total", "what" => "made").absolute(made);
+    counter!("sanku_signatures_total", "what" => "judged").absolute(judged);
     counter!("sanku_panics_total").increment(0);
     counter!("sanku_forks_found_total").increment(0);
     set("sanku_clock_held", flag(exchange.store().is_held()));
 
-    if let Some(room) = machine::room(&node.loaded.node.storage.url) {
+    if let Some(room) = exchange.store().room() {
         set("sanku_disk_free_bytes", room.free as f64);
         set("sanku_disk_size_bytes", room.size as f64);
     }

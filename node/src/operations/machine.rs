@@ -1,6 +1,4 @@
-//! What the process takes of its machine: memory, open files, room for the database.
-
-use std::path::{Path, PathBuf};
+//! What the process takes of its machine: memory and open files.
 
 /// Resident memory in bytes.
 pub(crate) fn memory() -> Option<u64> {
@@ -18,52 +16,14 @@ pub(crate) fn files() -> Option<(u64, u64)> {
     Some((open, line.split_whitespace().next()?.parse().ok()?))
 }
 
-/// Room on the file system of a path.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
-    /// Free for this user, in bytes.
-    pub(crate) free: u64,
-    /// All that this user could have, in bytes.
-    pub(crate) size: u64,
-}
-
-impl Room {
-    /// Used, in percent.
-    pub(crate) fn used(self) -> u64 {
-        (self.size - self.free.min(self.size)) * 100 / self.size.max(1)
-    }
-}
-
-/// The directory that holds a database; nothing for one that lies behind a server.
-pub(crate) fn directory_of(url: &str) -> Option<PathBuf> {
-    let file = url.strip_prefix("sqlite:").filter(|file| !file.starts_with(':'))?;
-    Some(Path::new(file).parent()?.to_owned())
-}
-
-/// The room where a database lies.
-pub(crate) fn room(url: &str) -> Option<Room> {
-    let stat = rustix::fs::statvfs(&directory_of(url)?).ok()?;
-    let free = stat.f_bavail * stat.f_frsize;
-    // What is reserved for root counts neither as free nor as used.
-    let used = stat.f_blocks.saturating_sub(stat.f_bfree) * stat.f_frsize;
-    Some(Room {
-        free,
-        size: used + free,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn this_process_takes_memory_and_files_and_lies_somewhere() {
+    fn this_process_takes_memory_and_files() {
         assert!(memory().unwrap() > 1 << 20);
         let (open, most) = files().unwrap();
         assert!(open > 2 && most >= open);
-        let place = tempfile::tempdir().unwrap();
-        let room = room(&format!("sqlite:{}/node.db", place.path().display())).unwrap();
-        assert!(room.size > 0 && room.used() <= 100);
-        assert!(super::room("postgres://somewhere/else").is_none());
     }
 }

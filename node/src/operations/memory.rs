@@ -29,10 +29,11 @@ impl Memory {
         }
     }
 
-    /// Keeps the newest checkpoint that the store was seen to hold. What the file holds of the same log never goes back.
-    pub(crate) fn keep(&self, store: &Store) {
+    /// Keeps the newest checkpoint that the store was seen to hold; whether the file holds it, or a newer one. What the file
+    /// holds of the same log never goes back.
+    pub(crate) fn keep(&self, store: &Store) -> bool {
         let Some(newest) = store.newest().filter(|newest| newest.checkpoint.size > 0) else {
-            return;
+            return true;
         };
         let number = |origin: &str| origin.parse::<Origin>().map_or(0, |origin| origin.number);
         let order = |checkpoint: &Checkpoint| (number(&checkpoint.origin), checkpoint.size);
@@ -40,11 +41,13 @@ impl Memory {
             .read()
             .is_some_and(|(_, kept)| order(&kept) >= order(&newest.checkpoint))
         {
-            return;
+            return true;
         }
-        if let Err(error) = sanku_certs::keys::write_whole(&self.0, newest.note.as_bytes(), 0o600) {
+        let written = sanku_certs::keys::write_whole(&self.0, newest.note.as_bytes(), 0o600);
+        if let Err(error) = &written {
             tracing::warn!(%error, "the newest checkpoint cannot be kept outside of the database (storage.memory): a database that is put back is noticed by neighbours alone");
         }
+        written.is_ok()
     }
 
     fn read(&self) -> Option<(SignedNote, Checkpoint)> {
@@ -61,9 +64,14 @@ impl Memory {
             let stopped = tokio::time::timeout(EACH, stop.cancelled()).await.is_ok();
             let newest = store.newest().map(|newest| newest.checkpoint);
             if newest != kept {
-                kept = newest;
                 let (memory, store) = (self.clone(), store.clone());
-                let _ = tokio::task::spawn_blocking(move || memory.keep(&store)).await;
+                // What could not be written is tried again a second later.
+                if tokio::task::spawn_blocking(move || memory.keep(&store))
+                    .await
+                    .unwrap_or(false)
+                {
+                    kept = newest;
+                }
             }
             if stopped {
                 return;
@@ -91,7 +99,7 @@ mod tests {
         let keys = StorageKeys::new([1; 32], [2; 32]);
         let store = Store::open("sqlite::memory:", keys, origin.clone(), key(), Arc::new(SystemClock));
         let store = store.await.unwrap();
-        memory.keep(&store);
+        assert!(memory.keep(&store));
         assert!(memory.read().is_none(), "an empty log is nothing to remember");
         let lost = Checkpoint {
             origin: origin.to_string(),
@@ -101,7 +109,7 @@ mod tests {
         std::fs::write(&memory.0, lost.sign(&key()).unwrap().to_string()).unwrap();
         memory.recall(&store).await;
         assert_eq!(store.recovering().unwrap().missing(), 7);
-        memory.keep(&store);
+        assert!(memory.keep(&store));
         assert_eq!(memory.read().unwrap().1, lost, "it never goes back");
     }
 }

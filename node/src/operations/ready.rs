@@ -57,7 +57,7 @@ pub(crate) async fn look(node: &Running) -> Look {
     if !node.exchange.store().has_room().await {
         lacks(
             "disk",
-            "磁盘已满，不写入也不回答；腾出空间后自动恢复 the disk is full, nothing is written or answered; make room, and the node goes on by itself",
+            "磁盘曾写满，剩余不足 16 MiB，不能写入也不能回答；腾出空间后自动恢复 the disk was full and has less than 16 MiB free, nothing can be written or answered; make room, and the node goes on by itself",
         );
     }
     let (trust, now) = (node.exchange.trust(), node.exchange.now());

@@ -76,7 +76,7 @@ pub(crate) async fn document(node: &Running) -> Value {
         json!({ "nodes": registry.nodes.len(), "not_after": registry.not_after, "grace_until": registry.grace_until })
     });
     let clocks = exchange.clocks();
-    let room = machine::room(&config.storage.url);
+    let room = exchange.store().room();
     json!({
         "node": config.code,
         "name": config.name,

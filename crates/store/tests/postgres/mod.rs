@@ -106,6 +106,24 @@ impl Cluster {
         panic!("the cluster's files could not be searched");
     }
 
+    /// Runs psql with these arguments; it stops at the first error.
+    #[allow(dead_code, reason = "not every user of this module speaks SQL itself")]
+    pub(crate) fn sql(&self, arguments: &[&str]) {
+        let place = self.place.path().display().to_string();
+        let to = [
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-h",
+            &place,
+            "-U",
+            "test",
+            "-d",
+            "postgres",
+        ];
+        self.run("psql", &[&to, arguments].concat());
+    }
+
     /// PostgreSQL does not run as root.
     fn run(&self, program: &str, arguments: &[&str]) {
         let root = Command::new("id")

@@ -1,17 +1,16 @@
 //! What the peer port refuses of anybody, and how long it waits.
 
 use rustls::HandshakeKind;
-use sanku_federation_protocol::problem::ProblemKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::tls::provider;
 
 /// Longer than any limit of time at the peer port; a connection that is open then was not closed.
-const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_secs(60);
 
 /// What comes until the other side closes.
-async fn until_closed(mut stream: impl tokio::io::AsyncRead + Unpin) -> Vec<u8> {
+pub(super) async fn until_closed(mut stream: impl tokio::io::AsyncRead + Unpin) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut part = [0; 1024];
     let closed = tokio::time::timeout(LONG, async {
@@ -239,13 +238,12 @@ async fn f44_a_panic_ends_one_request_and_tells_its_trace_alone() {
 #[tokio::test]
 async fn f17_a_peer_that_asks_too_much_is_told_so_and_others_are_not() {
     let world = World::new();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    world.add(CITY, listener.local_addr().unwrap().to_string());
-    world.serve(DISTRICT).await;
     let three = std::num::NonZeroU32::new(3).unwrap();
-    let _city = world.run_as(CITY, listener, |server| {
-        server.with_budget(std::num::NonZeroU32::MIN, three)
-    });
+    let city = world
+        .serve_as(CITY, |server| server.with_budget(std::num::NonZeroU32::MIN, three))
+        .await;
+    world.add(DISTRICT, "127.0.0.1:1".to_owned());
+    city.trust.store(Arc::new(world.trust()));
     let (province, district) = (world.caller(PROVINCE), world.caller(DISTRICT));
     let mut refused = 0;
     for _ in 0..20 {
