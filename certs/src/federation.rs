@@ -5,6 +5,7 @@
 //! `DIR/authority/` holds the authority's keys and all notes; `DIR/CODE/` is a node's own folder.
 
 mod add;
+mod execute;
 mod operate;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use crate::CertsError;
 use crate::keys::{KeyFiles, KeyStore, write_whole};
 pub use crate::node_keys::{notes_in, notes_of};
 use crate::profile::{self, Issued};
+pub use execute::Change;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Life of a node's certificate.
@@ -201,7 +203,8 @@ impl Federation {
         Ok(file)
     }
 
-    fn province(&self) -> Result<DivisionCode, CertsError> {
+    /// The province whose authority it is.
+    pub fn province(&self) -> Result<DivisionCode, CertsError> {
         let file = self.directory.join("authority/federation");
         let text = std::fs::read_to_string(&file).map_err(|error| CertsError::file(&file, &error))?;
         text.lines()

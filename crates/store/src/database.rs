@@ -328,20 +328,22 @@ fn lost_a_race(error: &Unopened) -> bool {
 /// How many steps the schema has.
 pub(crate) const STEPS: usize = NAMES.len();
 /// The schema's steps, the same for both.
-const NAMES: [&str; 5] = ["first", "queue", "witness", "checkpoints", "batch"];
-const SQLITE: [&str; 5] = [
+const NAMES: [&str; 6] = ["first", "queue", "witness", "checkpoints", "batch", "orders"];
+const SQLITE: [&str; 6] = [
     include_str!("../migrations/0001.sqlite.sql"),
     include_str!("../migrations/0002.sqlite.sql"),
     include_str!("../migrations/0003.sqlite.sql"),
     include_str!("../migrations/0004.sqlite.sql"),
     include_str!("../migrations/0005.sqlite.sql"),
+    include_str!("../migrations/0006.sqlite.sql"),
 ];
-const POSTGRES: [&str; 5] = [
+const POSTGRES: [&str; 6] = [
     include_str!("../migrations/0001.postgres.sql"),
     include_str!("../migrations/0002.postgres.sql"),
     include_str!("../migrations/0003.postgres.sql"),
     include_str!("../migrations/0004.postgres.sql"),
     include_str!("../migrations/0005.postgres.sql"),
+    include_str!("../migrations/0006.postgres.sql"),
 ];
 
 fn migrator(steps: &[&'static str; STEPS]) -> Migrator {

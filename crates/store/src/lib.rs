@@ -14,6 +14,7 @@ mod database;
 mod ground;
 mod log;
 mod look;
+mod orders;
 mod pace;
 mod questions;
 mod queue;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 pub use backup::{SCHEMA, Scratch, tables};
 pub use checkpoints::{Cover, HeldCheckpoint, OpenLog, StoredFork, Unwitnessed};
 pub use ground::{Recovering, Remembered as RememberedCheckpoint, Teller, Unfit};
+pub use orders::ExecutedOrder;
 pub use pace::{Call, Later, Pace};
 pub use questions::{Remembered, key_name};
 pub use queue::{AskedKind, Claim, Claimed};
@@ -106,6 +108,9 @@ pub enum StoreError {
     /// The mandate was withdrawn before this could be written: nothing was written for this call.
     #[error("授权书已撤回，未写入 the mandate was withdrawn, nothing was written")]
     Withdrawn,
+    /// The order was executed before: nothing was written for this call.
+    #[error("指令已执行过，未写入 the order was executed before, nothing was written")]
+    Executed,
     /// The log has no such entry.
     #[error("没有这条记录，日志共 {size} 条 no such entry: the log has {size}")]
     NoSuchEntry {
