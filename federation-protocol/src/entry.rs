@@ -172,6 +172,20 @@ pub struct Entry {
     pub said: Said,
 }
 
+/// Versions of the form of statements that this program reads and writes.
+pub const FORMATS: [u32; 1] = [1];
+
+/// The version that an entry names, if it names another than those that are read here.
+pub(crate) fn foreign_version(line: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        v: u64,
+    }
+    let named = serde_json::from_slice::<Versioned>(line).ok()?.v;
+    let known = u32::try_from(named).is_ok_and(|named| FORMATS.contains(&named));
+    (!known).then_some(named)
+}
+
 impl Entry {
     /// Reads an entry's line.
     pub fn parse(line: &[u8]) -> Result<Self, NotALine> {

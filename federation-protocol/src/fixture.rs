@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sanku_catalogue::{Catalogue, CategoryId, Value};
-use sanku_tlog::{Checkpoint, Hash, KeyType, SigningKey, leaf_hash, node_hash, run_proof};
+use sanku_tlog::{
+    Checkpoint, Hash, KeyType, ProofError, SignedNote, SigningKey, consistency_subtrees, leaf_hash, node_hash,
+    run_proof,
+};
 use sanku_values::{Date, DivisionCode, FederationName, IdentityNumber, PersonName, Time};
 
 use crate::body::{
@@ -186,6 +189,7 @@ pub(crate) fn trust_of(notes: &[Vec<u8>]) -> Trust {
 type EntryAndBody = (Vec<u8>, Arc<[u8]>);
 
 /// Everybody's logs, and what was asked.
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) trust: Trust,
     logs: BTreeMap<u32, Vec<EntryAndBody>>,
@@ -238,29 +242,47 @@ impl World {
         (log.len() as u64 - 1, leaf)
     }
 
+    fn leaves(&self, of: u32) -> Vec<Hash> {
+        self.logs[&of].iter().map(|(line, _)| leaf_hash(line)).collect()
+    }
+
+    /// A node's signed checkpoint over its first entries.
+    pub(crate) fn checkpoint(&self, of: u32, size: u64) -> SignedNote {
+        let checkpoint = Checkpoint {
+            origin: log_key(of).verifier().name().to_owned(),
+            size,
+            root: tree_hash(&self.leaves(of)[..size as usize]),
+        };
+        checkpoint.sign(&log_key(of)).unwrap()
+    }
+
+    /// The proof that a node's log of one size begins with that of another.
+    pub(crate) fn consistency(&self, of: u32, old: u64, new: u64) -> Vec<Hash> {
+        let leaves = self.leaves(of);
+        let subtrees = consistency_subtrees(old, new).unwrap();
+        subtrees
+            .into_iter()
+            .map(|subtree| {
+                subtree
+                    .hash(&mut |level, index| node_of(&leaves, level, index))
+                    .unwrap()
+            })
+            .collect()
+    }
+
     pub(crate) fn unverified(&self, of: u32, first: u64, count: u64) -> UnverifiedRun {
-        let log = &self.logs[&of];
-        let leaves: Vec<_> = log.iter().map(|(line, _)| leaf_hash(line)).collect();
+        let (log, leaves) = (&self.logs[&of], self.leaves(of));
         let size = leaves.len() as u64;
         let origin = Origin {
             federation: federation(),
             node: code(of),
             number: 1,
         };
-        let checkpoint = Checkpoint {
-            origin: origin.to_string(),
-            size,
-            root: tree_hash(&leaves),
-        };
-        let node = |level: u8, index: u64| {
-            let (from, to) = ((index << level) as usize, ((index + 1) << level) as usize);
-            Ok::<_, sanku_tlog::ProofError>(tree_hash(&leaves[from..to]))
-        };
         UnverifiedRun {
-            checkpoint: Arc::new(checkpoint.sign(&log_key(of)).unwrap()),
+            checkpoint: Arc::new(self.checkpoint(of, size)),
             origin,
             first,
-            proof: run_proof(first, count, size, node).unwrap(),
+            proof: run_proof(first, count, size, |level, index| node_of(&leaves, level, index)).unwrap(),
             statements: log[first as usize..(first + count) as usize]
                 .iter()
                 .map(|(line, body)| Statement::parse(line, BodyPart::Open(Arc::clone(body))).unwrap())
@@ -482,6 +504,11 @@ impl World {
             .map(|of| self.whole(of))
             .collect()
     }
+}
+
+fn node_of(leaves: &[Hash], level: u8, index: u64) -> Result<Hash, ProofError> {
+    let (from, to) = ((index << level) as usize, ((index + 1) << level) as usize);
+    Ok(tree_hash(&leaves[from..to]))
 }
 
 fn tree_hash(leaves: &[Hash]) -> Hash {

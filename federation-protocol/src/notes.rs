@@ -194,6 +194,13 @@ pub struct NodeRow {
     pub order: Option<Hash>,
 }
 
+impl NodeRow {
+    /// Whether it reads a version of the form of statements that this program writes.
+    pub fn reads_ours(&self) -> bool {
+        self.formats.iter().any(|format| crate::entry::FORMATS.contains(format))
+    }
+}
+
 /// A log of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use sanku_tlog::{Checkpoint, ForkProof, Hash, SignedNote};
 
 use crate::body::LONGEST_BODY;
-use crate::entry::LONGEST_ENTRY;
+use crate::entry::{LONGEST_ENTRY, foreign_version};
 use crate::names::Origin;
 use crate::problem::Problem;
 use crate::seal::SealedBody;
@@ -40,6 +40,14 @@ pub enum StreamError {
         line: u64,
         /// What is wrong.
         why: String,
+    },
+    /// A statement of a version that is not read here.
+    #[error("line {line}: version {found} of the form of statements, and 1 is read here")]
+    Version {
+        /// The line, from 1.
+        line: u64,
+        /// What it names.
+        found: u64,
     },
     /// The stream ends within a line or a run.
     #[error("line {line}: cut")]
@@ -202,7 +210,10 @@ impl Reader {
     fn statement(&mut self, content: &[u8], body: BodyPart) -> Result<Option<Event>, StreamError> {
         self.weigh(content)?;
         let entry = self.entry.take().unwrap_or_default();
-        let statement = Statement::parse(&entry, body).map_err(|error| self.wrong(error.to_string()))?;
+        let statement = Statement::parse(&entry, body).map_err(|error| match foreign_version(&entry) {
+            Some(found) => StreamError::Version { line: self.line, found },
+            None => self.wrong(error.to_string()),
+        })?;
         if self.statements.len() == LONGEST_RUN {
             return Err(StreamError::TooLong { line: self.line });
         }
@@ -230,10 +241,13 @@ impl Reader {
     }
 
     fn fork(&self, content: &[u8]) -> Result<Event, StreamError> {
-        let (origin, _, mut hashes) = self.numbered(content)?;
+        let (origin, size, mut hashes) = self.numbered(content)?;
         let (Some(smaller), Some(larger), false) = (&self.before, &self.checkpoint, hashes.is_empty()) else {
             return Err(self.wrong("two checkpoints stand before, and a root comes first"));
         };
+        if Checkpoint::parse(smaller.text()).is_ok_and(|checkpoint| checkpoint.size != size) {
+            return Err(self.wrong("it names another size than its first checkpoint"));
+        }
         let root = hashes.remove(0);
         let (smaller, larger) = (SignedNote::clone(smaller), SignedNote::clone(larger));
         let fork = ForkProof {

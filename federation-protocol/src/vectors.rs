@@ -2,6 +2,9 @@
 //!
 //! `SANKU_WRITE_VECTORS=1 cargo test -p sanku-federation-protocol vectors` writes them anew.
 
+mod evidence;
+mod forks;
+
 use sanku_values::Date;
 use serde_json::{Value, json};
 

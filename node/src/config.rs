@@ -170,11 +170,8 @@ impl Loaded {
         // The text alone first: this reader knows lines. The environment is laid over it afterwards.
         if let Err(error) = toml::from_str::<NodeConfig>(&text) {
             let line = error.span().map(|span| line_at(&text, span.start));
-            return Err(finding(
-                line,
-                error.message().trim().to_owned(),
-                &cure_for(error.message()),
-            ));
+            let (what, cure) = in_words(error.message());
+            return Err(finding(line, format!("{what} {}", error.message().trim()), cure));
         }
         let mut node: NodeConfig = config::Config::builder()
             .add_source(config::File::from_str(&text, config::FileFormat::Toml))
@@ -212,12 +209,19 @@ impl Loaded {
         loaded.judge().map_or(Ok(loaded), Err)
     }
 
-    /// A finding at the line of a key such as `listen.peers`.
+    /// A finding at the line of a key such as `listen.peers`, or at the variable of the environment that overrides it.
     pub(crate) fn finding(&self, key: &str, message: impl Into<String>, cure: impl Into<String>) -> Finding {
+        let variable = format!("SANKU__{}", key.replace('.', "__").to_uppercase());
+        let overridden = std::env::var_os(&variable).is_some();
+        let message = message.into();
         Finding {
             file: self.file.clone(),
-            line: self.line_of(key),
-            message: message.into(),
+            line: self.line_of(key).filter(|_| !overridden),
+            message: if overridden {
+                format!("环境变量 environment {variable}: {message}")
+            } else {
+                message
+            },
             cure: cure.into(),
         }
     }
@@ -235,6 +239,13 @@ impl Loaded {
                 "root",
                 "不是 64 位小写十六进制 not 64 lower-case hex digits",
                 "填根公告指纹 put the fingerprint that `sanku federation init` printed",
+            ));
+        }
+        if node.name.trim().is_empty() {
+            return Some(self.finding(
+                "name",
+                "中心名称是空的 the centre has no name",
+                "写中心全称 put the centre's full name",
             ));
         }
         if node
@@ -282,11 +293,11 @@ impl Loaded {
                 ));
             }
         }
-        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&node.log.level) {
+        if !is_level(&node.log.level) {
             return Some(self.finding(
                 "log.level",
-                format!("级别不对 no level: {error}"),
-                "写 error、warn、info 或 debug put error, warn, info or debug",
+                format!("级别不对 no level: {:?}", node.log.level),
+                "写 error、warn、info 或 debug，或如 info,sanku_exchange=debug put error, warn, info or debug, or such as info,sanku_exchange=debug",
             ));
         }
         None
@@ -318,14 +329,71 @@ fn line_at(text: &str, offset: usize) -> usize {
         + 1
 }
 
-fn cure_for(message: &str) -> String {
-    if message.contains("unknown field") {
-        "删去或改成上面列出的名称 delete the key, or write one of the names listed".to_owned()
-    } else if message.contains("missing field") {
-        "补上这一项，见 deploy/ 中的示例 add it; deploy/ holds examples".to_owned()
-    } else {
-        "按提示改正这一行 mend this line as it says".to_owned()
-    }
+/// What the reader of TOML found, in Chinese, and its cure.
+fn in_words(message: &str) -> (&'static str, &'static str) {
+    let kinds = [
+        (
+            "unknown field",
+            "没有这一项",
+            "删去或改成所列名称之一 delete the key, or write one of the names listed",
+        ),
+        (
+            "missing field",
+            "缺少一项",
+            "补上这一项，见 deploy/ 中的示例 add it; deploy/ holds examples",
+        ),
+        ("duplicate key", "重复", "两处只留一处 keep one of both"),
+        (
+            "unknown variant",
+            "没有这个值",
+            "写所列的值之一 write one of the values listed",
+        ),
+        (
+            "invalid type",
+            "类型不对",
+            "按 deploy/ 中的示例改正 write it as the examples in deploy/ do",
+        ),
+        (
+            "wanted string",
+            "类型不对",
+            "按 deploy/ 中的示例改正 write it as the examples in deploy/ do",
+        ),
+        (
+            "not a",
+            "值不对",
+            "按 deploy/ 中的示例改正 write it as the examples in deploy/ do",
+        ),
+    ];
+    kinds
+        .into_iter()
+        .find(|(begin, ..)| message.trim().starts_with(begin))
+        .map_or(
+            (
+                "格式不对",
+                "检查这一行及其前面未闭合的引号和括号 look for an open quote or bracket here or before",
+            ),
+            |(_, what, cure)| (what, cure),
+        )
+}
+
+/// Levels by comma, each for everything or for one crate. A word that is no level would silence the log.
+fn is_level(text: &str) -> bool {
+    let level = |word: &str| word.parse::<tracing::level_filters::LevelFilter>().is_ok() && word.parse::<u8>().is_err();
+    let crate_name = |word: &str| {
+        !word.is_empty()
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':')
+    };
+    let mut everything = false;
+    let good = text.split(',').all(|part| match part.split_once('=') {
+        Some((of, word)) => crate_name(of) && level(word),
+        None => {
+            everything = true;
+            level(part)
+        }
+    });
+    good && everything
 }
 
 /// `sqlite:FILE` with FILE made absolute; other URLs as they are.
@@ -339,74 +407,4 @@ fn absolute_url(url: &str, base: &Path) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SAMPLE: &str = r#"federation = "hubei.example"
-code = "421002"
-name = "沙市区"
-root = "0000000000000000000000000000000000000000000000000000000000000000"
-
-[listen]
-peers = "127.0.0.1:7443"
-
-[storage]
-url = "sqlite:node.db"
-
-[identity]
-directory = "."
-"#;
-
-    fn read(text: &str) -> Result<Loaded, Finding> {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("node.toml");
-        std::fs::write(&file, text).unwrap();
-        Loaded::read(&file)
-    }
-
-    #[test]
-    fn sample_is_read_and_paths_are_absolute() {
-        let loaded = read(SAMPLE).unwrap();
-        assert!(loaded.node.listen.socket.is_absolute());
-        assert!(loaded.node.storage.url.starts_with("sqlite:/"));
-    }
-
-    #[test]
-    fn s42_the_operations_port_leaves_the_loopback_only_when_told_twice() {
-        let with = |text: &str| read(&format!("{SAMPLE}\n[operations]\n{text}\n"));
-        assert_eq!(read(SAMPLE).unwrap().node.operations.listen, None);
-        for good in [
-            "listen = \"127.0.0.1:9443\"",
-            "listen = \"[::1]:9443\"",
-            "listen = \"0.0.0.0:9443\"\nbeyond_loopback = true",
-        ] {
-            assert!(with(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "listen = \"0.0.0.0:9443\"",
-            "listen = \"10.1.2.3:9443\"",
-            "listen = \"9443\"",
-        ] {
-            let finding = with(bad).unwrap_err();
-            assert_eq!(finding.line, Some(16), "{bad}: {finding}");
-        }
-    }
-
-    #[test]
-    fn f37_each_spoilt_line_is_named_with_a_cure() {
-        let spoilt = [
-            ("hubei.example", "Hubei Example", 1),
-            ("421002", "421", 2),
-            ("name = ", "nmae = ", 3),
-            ("root = \"0000", "root = \"zz00", 4),
-            ("127.0.0.1:7443", "127.0.0.1", 7),
-            ("sqlite:node.db", "mysql:node", 10),
-            ("directory = \".\"", "directroy = \".\"", 13),
-        ];
-        for (from, to, line) in spoilt {
-            let finding = read(&SAMPLE.replace(from, to)).unwrap_err();
-            assert_eq!(finding.line, Some(line), "{from} → {to}: {finding}");
-            assert!(!finding.cure.is_empty());
-        }
-    }
-}
+mod tests;

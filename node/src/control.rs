@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, FromRef, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRef, FromRequest, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -15,6 +15,7 @@ use sanku_exchange::{Asked, CASES, Case, ExchangeError, Line, Progress, trace};
 use sanku_federation_protocol::body::Subject;
 use sanku_federation_protocol::names::{Origin, StatementId};
 use sanku_federation_protocol::trace::Trace;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -117,6 +118,27 @@ async fn query(State(exchange): State<SharedExchange>, State(work): State<Work>,
     }
 }
 
+/// What a command, or a program of the centre, asks for: one JSON document, whatever type it claims.
+struct Wish<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Wish<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(IntoResponse::into_response)?;
+        let read = serde_json::from_slice(&bytes).map(Self);
+        read.map_err(|error| {
+            failed(
+                StatusCode::BAD_REQUEST,
+                "请求不对 the request is wrong:",
+                &error.to_string(),
+            )
+        })
+    }
+}
+
 /// Part of a batch, one case a line. What came of each is told as it is known, by its place among the lines.
 async fn batch(State(exchange): State<SharedExchange>, State(work): State<Work>, body: Bytes) -> Response {
     let cases: Result<Vec<_>, _> = body
@@ -152,7 +174,7 @@ async fn batch(State(exchange): State<SharedExchange>, State(work): State<Work>,
     })
 }
 
-async fn again(State(exchange): State<SharedExchange>, State(work): State<Work>, Json(again): Json<Again>) -> Response {
+async fn again(State(exchange): State<SharedExchange>, State(work): State<Work>, Wish(again): Wish<Again>) -> Response {
     lines(&work, move |sender| async move {
         let progress = |step: Progress| drop(sender.try_send(progress_line(&step)));
         let asked = exchange
@@ -166,7 +188,7 @@ async fn again(State(exchange): State<SharedExchange>, State(work): State<Work>,
 async fn follow(
     State(exchange): State<SharedExchange>,
     State(work): State<Work>,
-    Json(follow): Json<Follow>,
+    Wish(follow): Wish<Follow>,
 ) -> Response {
     lines(&Work::default(), move |sender| async move {
         let known = exchange.known(follow.id).await;
@@ -188,7 +210,7 @@ async fn follow(
     })
 }
 
-async fn withdraw(State(exchange): State<SharedExchange>, Json(withdraw): Json<Withdraw>) -> Response {
+async fn withdraw(State(exchange): State<SharedExchange>, Wish(withdraw): Wish<Withdraw>) -> Response {
     match exchange
         .withdraw(withdraw.mandate, &withdraw.reason, Duration::from_secs(10))
         .await

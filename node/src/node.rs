@@ -1,5 +1,6 @@
 //! A node from its configuration: keys, notes, database. What `serve` runs and what commands open beside it.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use sanku_store::{Glance, StorageKeys, Store, StoreError};
 use sanku_tlog::{Hash, KeyType, SigningKey};
 use sanku_values::{Clock, SystemClock, Time};
 
-use crate::config::Loaded;
+use crate::config::{Finding, Loaded};
 use crate::operations::memory::Memory;
 
 /// What a command needs of a node.
@@ -131,6 +132,46 @@ impl Identity {
     }
 }
 
+/// Where socket, database and memory are to lie: what a start finds there, too.
+pub(crate) fn places(loaded: &Loaded) -> Result<(), Finding> {
+    let (node, there) = (&loaded.node, |path: &Path| path.parent().is_some_and(Path::is_dir));
+    let kind = std::fs::symlink_metadata(&node.listen.socket).map(|found| found.file_type());
+    if kind.is_ok_and(|kind| !kind.is_socket()) {
+        return Err(loaded.finding(
+            "listen.socket",
+            format!(
+                "{} 已存在且不是套接字 exists and is no socket",
+                node.listen.socket.display()
+            ),
+            "写一个尚不存在的文件名 put the name of a file that does not exist yet",
+        ));
+    }
+    let absent = |path: &Path| {
+        let directory = path.parent().unwrap_or(Path::new("."));
+        format!("{} 不存在 does not exist", directory.display())
+    };
+    if let Some(file) = node.storage.url.strip_prefix("sqlite:").map(Path::new)
+        && !there(file)
+    {
+        return Err(loaded.finding("storage.url", absent(file), "建立这个目录 make the directory"));
+    }
+    let memory = &node.storage.memory;
+    if !there(memory) {
+        return Err(loaded.finding("storage.memory", absent(memory), "建立这个目录 make the directory"));
+    }
+    // Whether the directory can be written only writing tells.
+    let probe = memory.with_file_name(format!(".sanku-check-{}", std::process::id()));
+    std::fs::write(&probe, b"")
+        .and_then(|()| std::fs::remove_file(&probe))
+        .map_err(|error| {
+            loaded.finding(
+                "storage.memory",
+                format!("{}: {error}", memory.display()),
+                "让运行节点的用户能写这个目录 let the node's user write this directory",
+            )
+        })
+}
+
 /// A database under this node's keys.
 pub(crate) async fn store_at(url: &str, keys: &NodeKeys, clock: &Arc<dyn Clock>) -> Result<Store, StoreError> {
     let storage = StorageKeys::new(*keys.storage, *keys.index);
@@ -150,6 +191,7 @@ impl Node {
         let loaded = load(config)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let Identity { keys, mut trust } = Identity::read(&loaded, &*clock, serves).await?;
+        places(&loaded)?;
         let store = store_at(&loaded.node.storage.url, &keys, &clock)
             .await
             .map_err(|error| {

@@ -250,7 +250,7 @@ pub(crate) fn tables(document: &Value) -> String {
         }),
     ));
     if !rows("mismatches").is_empty() {
-        out.push("证件号码相同但姓名不符（未提供任何记录）Known under another name, no record given".to_owned());
+        out.push("号码相同、姓名不符，未提供记录 Known under another name, no record given".to_owned());
         out.push(table(
             &["人 person", "类别 category", "节点 node"],
             rows("mismatches").iter().map(|row| {

@@ -75,6 +75,8 @@ pub(crate) async fn serve(config: Option<&Path>, until_stdin_closes: bool) -> an
         },
         Arc::clone(&clock),
     );
+    // What was found to say two things counts before anybody is answered.
+    exchange.learn_forks().await?;
     let server = server.with_watcher({
         let exchange = Arc::clone(&exchange);
         move |peer, what| exchange.misbehaved(peer, what)

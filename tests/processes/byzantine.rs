@@ -215,6 +215,40 @@ async fn f13_f14_f15_old_changed_and_another_nodes_answers_are_merged_by_nobody(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn f42_another_version_of_statements_is_named_as_such_in_both_directions() {
+    let mut rig = Rig::start();
+    let (_, result) = rig.ask(&rig.case("case.json", |_| {}));
+    let id = result["query"].as_str().unwrap().to_owned();
+    let asked = question(&rig, &id);
+    let good = hand_in(&rig, 421_000, 421_003, &asked).await.unwrap();
+    // Whoever asks in another version is told so, and is no peer that misbehaves.
+    for other in ["0", "2", "4294967297"] {
+        let newer = asked.replacen(
+            "{\"kind\":\"query\",\"v\":1,",
+            &format!("{{\"kind\":\"query\",\"v\":{other},"),
+            1,
+        );
+        assert_ne!(newer, asked);
+        for _ in 0..10 {
+            assert_eq!(hand_in(&rig, 421_000, 421_003, &newer).await.unwrap_err(), "version");
+        }
+    }
+    let misbehaved = json_of(&rig.node(421_003, &["status", "--json"]))["misbehaved"].clone();
+    assert!(misbehaved.as_array().is_none_or(Vec::is_empty), "{misbehaved}");
+    // Whoever answers in another version is incompatible; nothing of it is merged, all others are.
+    rig.kill(421_003);
+    let stop = CancellationToken::new();
+    let said = pretend(&rig, &stop).await;
+    let newer = String::from_utf8(good.clone()).unwrap().replace("\"v\":1,", "\"v\":2,");
+    *said.lock().unwrap() = newer.into_bytes();
+    let (_, fresh) = rig.ask(&rig.case("fresh.json", |_| {}));
+    assert_eq!(outcome(&fresh, 421_003), "incompatible");
+    assert_eq!(outcome(&fresh, 420_000), "answered");
+    assert_eq!(fresh["complete"], false);
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn f04_a_line_that_drips_a_byte_a_second_is_given_up_long_before_the_budget_and_fills_no_memory() {
     let mut rig = Rig::start();
     let memory = |rig: &Rig| {

@@ -14,6 +14,7 @@ mod attacker;
 mod batch;
 mod byzantine;
 mod command_line;
+mod configuration;
 mod deploy;
 mod fifth_node;
 mod hostile;
@@ -32,6 +33,27 @@ mod witnesses;
 use std::os::unix::fs::PermissionsExt;
 
 use rig::{CODES, Link, NAME, NUMBER, Rig, json_of, outcome, run, sanku, scan};
+
+/// What the second implementation says of a file.
+fn python(words: &[&str]) -> serde_json::Value {
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/python/verify.py");
+    // The interpreter of the machine's packages has the library for keys where a person's own may lack it.
+    let interpreters = ["python3", "/usr/bin/python3"];
+    let has = |python: &&&str| {
+        let asked = std::process::Command::new(python)
+            .args(["-c", "import cryptography"])
+            .output();
+        asked.is_ok_and(|output| output.status.success())
+    };
+    let python = interpreters.iter().find(has).expect("Debian: python3-cryptography");
+    json_of(
+        &std::process::Command::new(python)
+            .arg(program)
+            .args(words)
+            .output()
+            .unwrap(),
+    )
+}
 
 #[test]
 fn demo_once_says_exactly_what_was_planted_and_nothing_else_on_standard_output() {
@@ -57,6 +79,19 @@ fn demo_once_says_exactly_what_was_planted_and_nothing_else_on_standard_output()
         "{}",
         String::from_utf8_lossy(&verified.stdout)
     );
+    // A second implementation proves the same from the same file, and proves nothing else from it when a byte is changed.
+    let settings = std::fs::read_to_string(place.path().join("demo/421002/node.toml")).unwrap();
+    let root = settings.lines().find_map(|line| line.strip_prefix("root = ")).unwrap();
+    let root = root.trim_matches('"');
+    let evidence = document["evidence"].as_str().unwrap();
+    let proven = python(&["evidence", evidence, root]);
+    let report = json_of(&verified);
+    let unwitnessed = report["unwitnessed"].as_array().unwrap().len();
+    assert_eq!(proven["unwitnessed"].as_array().unwrap().len(), unwitnessed, "{report}");
+    let flipped = python(&["flips", evidence, root]);
+    assert!(flipped["tried"].as_u64().unwrap() > 200, "{flipped}");
+    // Of a checkpoint's line a byte may change where it bears a cosignature.
+    assert!(["", "C"].contains(&flipped["held"].as_str().unwrap()), "{flipped}");
     // S-33: of the household that was asked about, nothing stands in any node's files, logs and write-ahead log.
     let case = json_of_file(&place.path().join("demo/case.json"));
     let household = case["subjects"].as_array().unwrap().iter();

@@ -422,37 +422,7 @@ fn f44_a_node_with_few_files_sheds_and_lives() {
 #[test]
 fn the_examples_of_all_tiers_are_good_configurations() {
     let place = tempfile::tempdir().unwrap();
-    let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let directory = place.path().join("f");
-    let dir = directory.display().to_string();
-    for (code, tier) in [("420000", "province"), ("421000", "city"), ("421002", "district")] {
-        let output = if code == "420000" {
-            run(&[
-                "federation",
-                "init",
-                &dir,
-                "--name",
-                "hubei.example",
-                "--endpoint",
-                &free_port(),
-            ])
-        } else {
-            run(&["federation", "add", code, "--dir", &dir, "--endpoint", &free_port()])
-        };
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let folder = directory.join(code);
-        let made = std::fs::read_to_string(folder.join("node.toml")).unwrap();
-        let root = made.lines().find(|line| line.starts_with("root = ")).unwrap();
-        // The example as it is, but for the root and the places that only a real machine has.
-        let example = std::fs::read_to_string(top.join(format!("deploy/examples/{tier}.toml"))).unwrap();
-        let text = example
-            .replace(&format!("root = \"{}\"", "0".repeat(64)), root)
-            .replace("\"/etc/sanku\"", &format!("\"{}\"", folder.display()))
-            .replace("/run/sanku", &place.path().display().to_string())
-            .replace("/var/lib/sanku", &folder.display().to_string())
-            .replace("0.0.0.0:7443", &free_port())
-            .replace("127.0.0.1:9443", &free_port());
-        let file = folder.join("example.toml");
+    for (tier, file, text) in crate::configuration::samples(place.path()) {
         std::fs::write(&file, text).unwrap();
         let output = run(&["--config", &file.display().to_string(), "check", "--json"]);
         assert_eq!(

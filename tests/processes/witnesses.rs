@@ -7,13 +7,39 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use sanku_certs::NodeKeys;
+use sanku_certs::federation::Federation;
+use sanku_federation_protocol::notes::RawNote;
 use sanku_tlog::{AddCheckpoint, Checkpoint, Hash, SignedNote};
 use sanku_transport::PeerClients;
-use sanku_values::SystemClock;
+use sanku_values::{Clock, SystemClock};
 use tlog_tiles::{HashReader, TileHashReader, TileReader};
 
 use crate::byzantine::identity;
-use crate::rig::{Rig, json_of};
+use crate::python;
+use crate::rig::{Rig, json_of, outcome, run};
+
+/// The root's fingerprint, as the nodes of a rig have it.
+fn root_of(rig: &Rig) -> String {
+    let text = std::fs::read_to_string(rig.folder(421_002).join("node.toml")).unwrap();
+    let settings: HashMap<_, _> = text.lines().filter_map(|line| line.split_once(" = ")).collect();
+    settings["root"].trim_matches('"').to_owned()
+}
+
+/// Exports the proof of a fork, which holds under the root's fingerprint alone; a second implementation judges the same.
+fn prove_fork(rig: &Rig, code: u32, subject: &str, forked: &str) {
+    let file = rig.place.path().join("fork").display().to_string();
+    let exported = rig.node(code, &["log", "fork", "export", subject, "--out", &file]);
+    assert!(
+        exported.status.success(),
+        "{}",
+        String::from_utf8_lossy(&exported.stderr)
+    );
+    let root = root_of(rig);
+    let judge = |root: &str| run(&["log", "fork", "verify", &file, "--root", root]).status.code();
+    assert_eq!(judge(&root), Some(0));
+    assert_eq!(judge(&"0".repeat(64)), Some(1));
+    assert_eq!(python(&["fork", &file, &root])["forked"], forked);
+}
 
 #[test]
 fn evidence_comes_to_be_witnessed_by_itself() {
@@ -40,6 +66,10 @@ fn evidence_comes_to_be_witnessed_by_itself() {
         std::thread::sleep(Duration::from_millis(500));
     }
     println!("witnessed after {} ms", began.elapsed().as_millis());
+    // A second implementation follows the same `K` lines to the same cosignatures.
+    let proven = python(&["evidence", &file, &root_of(&rig)]);
+    assert_eq!(proven["unwitnessed"], serde_json::json!([]), "{proven}");
+    assert!(!proven["witnessed"].as_array().unwrap().is_empty());
 }
 
 /// Tiles of a log as a neighbour gives them over mutual TLS.
@@ -162,25 +192,50 @@ fn f40_a_fork_is_found_kept_and_judged_offline() {
         None
     });
     assert_eq!(found.unwrap()["forks"][0]["subject"], origin);
-    let file = rig.place.path().join("fork").display().to_string();
-    let exported = rig.node(421_000, &["log", "fork", "export", &origin, "--out", &file]);
-    assert!(
-        exported.status.success(),
-        "{}",
-        String::from_utf8_lossy(&exported.stderr)
-    );
-    let text = std::fs::read_to_string(rig.folder(421_002).join("node.toml")).unwrap();
-    let settings: HashMap<_, _> = text.lines().filter_map(|line| line.split_once(" = ")).collect();
-    let root = settings["root"].trim_matches('"');
-    let judge = |root: &str| {
-        crate::rig::run(&["log", "fork", "verify", &file, "--root", root])
-            .status
-            .code()
-    };
-    assert_eq!(judge(root), Some(0));
-    assert_eq!(judge(&"0".repeat(64)), Some(1));
+    prove_fork(&rig, 421_000, &origin, &origin);
     assert_eq!(
         json_of(&rig.node(421_000, &["status", "--json"]))["forks"][0]["subject"],
         origin
     );
+}
+
+#[test]
+fn a_list_that_says_two_things_is_proven_and_both_are_obeyed_by_everybody_across_restarts() {
+    let mut rig = Rig::start();
+    let ask = |rig: &Rig, name: &str| outcome(&rig.ask(&rig.case(name, |_| {})).1, 421_003);
+    assert_eq!(ask(&rig, "before.json"), "answered");
+    // Two copies of one authority sign at the same moment: one that nothing is revoked, one that a district is suspended.
+    let (one, other) = (rig.place.path().join("f"), rig.place.path().join("copy"));
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([&one, &other])
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    let now = SystemClock.now();
+    let twin = Federation::open(&other).unwrap();
+    twin.suspend(421_003.try_into().unwrap(), "test", now).unwrap();
+    Federation::open(&one).unwrap().revise_revoked(|_| {}, now).unwrap();
+    let second = std::fs::read(other.join("authority/notes/revoked-420000.note")).unwrap();
+    let name = "hubei.example/revoked/420000";
+    let subject = format!("{name} {}", RawNote::parse(&second).unwrap().number);
+    std::fs::write(rig.folder(421_000).join("notes/second.note"), second).unwrap();
+    // One node reads it; all others hear of it from there.
+    let alarmed = |rig: &Rig, code: u32| {
+        let status = json_of(&rig.node(code, &["status", "--json"]));
+        let forks = status["forks"].as_array().cloned().unwrap_or_default();
+        forks.iter().any(|fork| fork["subject"] == subject.as_str())
+    };
+    let until = Instant::now() + Duration::from_secs(30);
+    while ![420_000, 421_000, 421_002].iter().all(|code| alarmed(&rig, *code)) {
+        assert!(Instant::now() < until, "not everybody heard of it");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(ask(&rig, "suspended.json"), "suspended");
+    prove_fork(&rig, 421_002, &subject, name);
+    // What is obeyed stands in the database, not in the process's memory.
+    rig.kill(421_002);
+    rig.serve(421_002);
+    assert_eq!(ask(&rig, "restarted.json"), "suspended");
+    assert!(alarmed(&rig, 421_002));
 }

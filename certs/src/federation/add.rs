@@ -135,7 +135,7 @@ fn row(new: NewNode, public: PublicKeys, now: Time) -> NodeRow {
             until,
         }],
         categories,
-        formats: vec![1],
+        formats: sanku_federation_protocol::entry::FORMATS.to_vec(),
         order: None,
     }
 }

@@ -10,7 +10,7 @@ use sanku_federation_protocol::names::{Origin, Priority, ScopeLabel, StatementId
 use sanku_federation_protocol::notes::Registry;
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::statement::{Statement, VerifiedRun};
-use sanku_federation_protocol::stream::{Event, Reader};
+use sanku_federation_protocol::stream::{Event, Reader, StreamError};
 use sanku_federation_protocol::tree::Tree;
 use sanku_federation_protocol::trust::Trust;
 use sanku_tlog::Hash;
@@ -125,10 +125,14 @@ impl Accepted {
 /// Reads a request: one run.
 pub(crate) fn read(bytes: &[u8], trust: &Trust) -> Result<VerifiedRun, Problem> {
     let malformed = |why: String| Problem::new(ProblemKind::Malformed, why);
+    let unread = |error: StreamError| match error {
+        StreamError::Version { .. } => Problem::new(ProblemKind::Version, error.to_string()),
+        _ => malformed(error.to_string()),
+    };
     let mut reader = Reader::new();
     reader.push(bytes);
     let mut runs = Vec::new();
-    while let Some(event) = reader.next_event().map_err(|error| malformed(error.to_string()))? {
+    while let Some(event) = reader.next_event().map_err(unread)? {
         match event {
             Event::Run(run) => runs.push(run),
             Event::Heartbeat => {}

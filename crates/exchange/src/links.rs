@@ -319,16 +319,25 @@ impl<N: Network> Exchange<N> {
         Ok(())
     }
 
-    /// Forks that were found before, or by another process of this node.
+    /// Forks that were found before, or by another process of this node: logs and notes.
     pub async fn learn_forks(self: &Arc<Self>) -> Result<(), ExchangeError> {
+        let mut notes = Vec::new();
         for fork in self.store.forks().await? {
             let mut reader = Reader::new();
             reader.push(fork.proof.as_bytes());
             while let Ok(Some(event)) = reader.next_event() {
-                if let Event::Fork(origin, _) = event {
-                    self.distrust(&origin).await?;
+                match event {
+                    Event::Fork(origin, _) => self.distrust(&origin).await?,
+                    Event::Note(note) => notes.extend(String::from_utf8(note)),
+                    _ => {}
                 }
             }
+        }
+        let trust = self.trust();
+        let known = |note: &String| trust.forks().contains(note) || trust.all().any(|(_, held)| *held.bytes == **note);
+        notes.retain(|note| !known(note));
+        if !notes.is_empty() {
+            self.take_notes(notes, None).await?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use sanku_federation_protocol::gather::Gathered;
 use sanku_federation_protocol::names::Outcome;
 use sanku_federation_protocol::seal::SealingKey;
 use sanku_federation_protocol::statement::{BodyPart, RunError, UnverifiedRun, VerifiedRun};
-use sanku_federation_protocol::stream::{Event, Reader, write_run};
+use sanku_federation_protocol::stream::{Event, Reader, StreamError, write_run};
 use sanku_federation_protocol::trust::Trust;
 use sanku_tlog::Hash;
 use sanku_values::{Clock, DivisionCode, Time};
@@ -108,6 +108,15 @@ pub(crate) async fn ask<N: Network>(
     if let Err(kind) = way.trust.judge_member(neighbour) {
         tracing::warn!(%neighbour, %kind, "a neighbour is not asked");
         return Heard::nothing(not_asked(neighbour, Outcome::NotTrusted, since), count);
+    }
+    if way
+        .trust
+        .registry()
+        .and_then(|(_, registry, _)| registry.node(neighbour))
+        .is_some_and(|row| !row.reads_ours())
+    {
+        tracing::warn!(%neighbour, "a neighbour reads no version that is written here");
+        return Heard::nothing(not_asked(neighbour, Outcome::Incompatible, since), count);
     }
     let turn = match way.peers.pass(neighbour, since) {
         Ok(turn) => turn,
@@ -278,7 +287,7 @@ impl Reading<'_> {
             let bytes = bytes?;
             pace.heard(&bytes, Instant::now());
             reader.push(&bytes);
-            while let Some(event) = reader.next_event().map_err(|error| self.malformed(&error))? {
+            while let Some(event) = reader.next_event().map_err(|error| self.unread(&error))? {
                 match event {
                     Event::Heartbeat => {}
                     Event::Problem(problem) => return Err(AskFailure::new(Outcome::PeerError, problem.kind)),
@@ -301,6 +310,14 @@ impl Reading<'_> {
         reader
             .finish()
             .map_err(|error| AskFailure::new(Outcome::PeerError, error.to_string()))
+    }
+
+    fn unread(&mut self, error: &StreamError) -> AskFailure {
+        match error {
+            // It speaks well, and we do not understand it.
+            StreamError::Version { .. } => AskFailure::new(Outcome::Incompatible, error.to_string()),
+            _ => self.malformed(error),
+        }
     }
 
     fn malformed(&mut self, error: &dyn std::fmt::Display) -> AskFailure {

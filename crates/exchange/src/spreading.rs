@@ -63,26 +63,16 @@ impl<N: Network> Exchange<N> {
                 tracing::warn!(%refused, "a note is refused");
             }
         }
-        for fork in trust.forks().iter().skip(self.trust.load().forks().len()) {
-            let Ok(second) = RawNote::parse(fork.as_bytes()) else {
-                continue;
-            };
-            let subject = format!("{} {}", second.name, second.number);
-            tracing::error!(fork = %subject, "two notes under one name and number say different things");
-            let first = trust
-                .note(&second.name, Some(second.number))
-                .map(|held| Arc::clone(&held.bytes));
-            let both = first.map(|first| write_note(first.as_bytes()) + &write_note(fork.as_bytes()));
-            self.store
-                .keep_fork(&subject, self.clock.now(), &both.unwrap_or_default())
-                .await?;
+        let forks: Vec<_> = trust.forks()[self.trust.load().forks().len()..].to_vec();
+        for fork in &forks {
+            self.found_forked_note(&trust, fork).await?;
         }
         let new: Vec<_> = trust
             .all()
             .filter(|(name, held)| !before.contains(&((*name).to_owned(), held.reference.number)))
             .map(|(name, held)| (name.to_owned(), held.reference.number, Arc::clone(&held.bytes)))
             .collect();
-        if new.is_empty() {
+        if new.is_empty() && forks.is_empty() {
             return Ok(false);
         }
         for (name, number, bytes) in &new {
@@ -96,7 +86,8 @@ impl<N: Network> Exchange<N> {
         tracing::info!(count = new.len(), "new notes count from now on");
         for neighbour in neighbours.into_iter().filter(|neighbour| Some(*neighbour) != from) {
             let node = Arc::clone(self);
-            let notes: Vec<_> = new.iter().map(|(_, _, bytes)| bytes.to_string()).collect();
+            let held = new.iter().map(|(_, _, bytes)| bytes.to_string());
+            let notes: Vec<_> = held.chain(forks.iter().cloned()).collect();
             tokio::spawn(async move {
                 for note in notes {
                     // Whoever is away fetches them when its digest is seen to differ.
@@ -117,19 +108,36 @@ impl<N: Network> Exchange<N> {
         self.take_notes(notes, None).await
     }
 
-    /// A neighbour pushes a note. What rests on older ones that are not here is judged again once they were fetched from it.
+    /// A note says a second thing under one name and number: the proof is kept, and `trust` obeys both lists of revocations.
+    async fn found_forked_note(&self, trust: &Trust, fork: &str) -> Result<(), ExchangeError> {
+        let Ok(second) = RawNote::parse(fork.as_bytes()) else {
+            return Ok(());
+        };
+        let subject = format!("{} {}", second.name, second.number);
+        let first = trust.note(&second.name, Some(second.number));
+        let first = first.map(|held| write_note(held.bytes.as_bytes())).unwrap_or_default();
+        let both = first + &write_note(fork.as_bytes());
+        if self.store.keep_fork(&subject, self.clock.now(), &both).await? {
+            tracing::error!(fork = %subject, "two notes under one name and number say different things");
+            metrics::counter!("sanku_forks_found_total").increment(1);
+        }
+        Ok(())
+    }
+
+    /// A neighbour pushes a note. One that says a second thing is refused and kept as proof; what rests on older ones that are
+    /// not here is judged again once they were fetched from it.
     pub async fn take_note(self: &Arc<Self>, note: String, from: DivisionCode) -> Result<Accepted, NoteRefused> {
         let judged = || Trust::clone(&self.trust.load()).accept(note.as_bytes(), self.clock.now());
         let curable = |why: &NoteRefused| matches!(why, NoteRefused::Signer | NoteRefused::Missing(_));
         let verdict = match judged() {
-            Err(why) if curable(&why) && self.pull_notes(from).await => judged()?,
-            verdict => verdict?,
+            Err(why) if curable(&why) && self.pull_notes(from).await => judged(),
+            verdict => verdict,
         };
-        if verdict != Accepted::Known {
+        if matches!(verdict, Ok(Accepted::New | Accepted::Archived) | Err(NoteRefused::Fork)) {
             self.take_notes(vec![note], Some(from))
                 .await
                 .map_err(|_| NoteRefused::Missing("database"))?;
         }
-        Ok(verdict)
+        verdict
     }
 }

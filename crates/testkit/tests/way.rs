@@ -309,3 +309,31 @@ async fn a_stranger_to_the_household_never_appears() {
     let bytes = String::from_utf8(asked.merged.bytes()).unwrap();
     assert!(!bytes.contains(STRANGER.number));
 }
+
+#[tokio::test]
+async fn f42_a_neighbour_is_asked_if_it_reads_our_version_among_others_and_else_it_is_incompatible() {
+    let federation = Federation::of(&ALL).await;
+    let mut notary = sanku_testkit::notes::Notary::of(ALL.map(code));
+    for (formats, expected) in [
+        (vec![1, 2], Outcome::Answered),
+        (vec![2], Outcome::Incompatible),
+        (vec![0, 1], Outcome::Answered),
+        (vec![0], Outcome::Incompatible),
+    ] {
+        let there = notary.registry.nodes.iter_mut().find(|row| row.code == code(THERE));
+        there.unwrap().formats = formats;
+        federation.later(Duration::from_secs(1));
+        let note = notary.registry_note(federation.node(CITY).now());
+        federation.node(CITY).take_notes(vec![note], None).await.unwrap();
+        let before = federation.log_size(THERE).await;
+        let asked = federation.ask(HERE, federation.case()).await;
+        assert_eq!(outcome(&asked, THERE), expected);
+        assert_eq!(outcome(&asked, PROVINCE), Outcome::Answered);
+        let said = federation.log_size(THERE).await - before;
+        assert_eq!(
+            said > 0,
+            expected == Outcome::Answered,
+            "whoever is not asked says nothing"
+        );
+    }
+}

@@ -191,15 +191,15 @@ impl Lines {
                 );
             }
         }
-        let last = found.pop_last().map(|(_, (_, newest))| newest);
-        let newest = last.ok_or_else(|| at(0, Fault::Result("there is none")))?;
-        match (found.last_key_value(), newest.3.supersedes) {
-            (Some((_, (leaf, _))), supersedes) if supersedes != Some(*leaf) => Err(at(
-                newest.0,
-                Fault::Result("it does not name the one that it supersedes"),
-            )),
-            _ => Ok(newest),
+        let mut before = None;
+        for (leaf, (line, _, _, body)) in found.values() {
+            if before.is_some_and(|before| body.supersedes != Some(before)) {
+                return Err(at(*line, Fault::Result("it does not name the one that it supersedes")));
+            }
+            before = Some(*leaf);
         }
+        let newest = found.pop_last().map(|(_, (_, newest))| newest);
+        newest.ok_or_else(|| at(0, Fault::Result("there is none")))
     }
 
     /// Every run, verified: under its log's key as it was when the cosignature that counts was made; of what is unwitnessed,

@@ -6,7 +6,7 @@ use sanku_values::SystemClock;
 use serde_json::json;
 
 use crate::config::{Finding, Loaded};
-use crate::node::{Identity, load};
+use crate::node::{Identity, load, places};
 use crate::output::{say, say_json};
 
 pub(crate) async fn run(config: Option<&Path>, as_json: bool) -> anyhow::Result<u8> {
@@ -40,6 +40,7 @@ pub(crate) async fn run(config: Option<&Path>, as_json: bool) -> anyhow::Result<
 async fn judge(loaded: &Loaded) -> anyhow::Result<()> {
     let identity = Identity::read(loaded, &SystemClock, true).await?;
     identity.judge_certificate(loaded, &SystemClock)?;
+    places(loaded)?;
     // A node that runs holds its own ports: then its socket answers.
     if tokio::net::UnixStream::connect(&loaded.node.listen.socket)
         .await
@@ -54,16 +55,6 @@ async fn judge(loaded: &Loaded) -> anyhow::Result<()> {
             tokio::net::TcpListener::bind(port)
                 .await
                 .map_err(|error| port_is_taken(loaded, key, port, &error))?;
-        }
-    }
-    if let Some(file) = loaded.node.storage.url.strip_prefix("sqlite:") {
-        let directory = Path::new(file).parent().unwrap_or(Path::new("."));
-        if !directory.is_dir() {
-            anyhow::bail!(loaded.finding(
-                "storage.url",
-                format!("{} 不存在 does not exist", directory.display()),
-                "建立这个目录 make the directory"
-            ));
         }
     }
     Ok(())
