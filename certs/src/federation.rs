@@ -5,6 +5,7 @@
 //! `DIR/authority/` holds the authority's keys and all notes; `DIR/CODE/` is a node's own folder.
 
 mod add;
+mod execute;
 mod operate;
 mod renumber;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use crate::CertsError;
 use crate::keys::{KeyFiles, KeyStore, write_whole};
 pub use crate::node_keys::{notes_in, notes_of};
 use crate::profile::{self, Issued};
+pub use execute::Change;
 pub use renumber::{RAISED_FOR, Renumbered};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -203,7 +205,8 @@ impl Federation {
         Ok(file)
     }
 
-    fn province(&self) -> Result<DivisionCode, CertsError> {
+    /// The province whose authority it is.
+    pub fn province(&self) -> Result<DivisionCode, CertsError> {
         let file = self.directory.join("authority/federation");
         let text = std::fs::read_to_string(&file).map_err(|error| CertsError::file(&file, &error))?;
         text.lines()

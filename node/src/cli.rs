@@ -126,7 +126,10 @@ impl Command {
                 | BackupCommand::Keygen { json, .. },
             )
             | Self::Restore { json, .. } => json.json,
-            Self::Serve(_) | Self::Log(_) | Self::Completions { .. } => false,
+            Self::Federation(FederationCommand::People { .. })
+            | Self::Serve(_)
+            | Self::Log(_)
+            | Self::Completions { .. } => false,
         }
     }
 }
@@ -307,6 +310,21 @@ pub(crate) enum FederationCommand {
         presented: Presented,
         #[command(flatten)]
         json: JsonArg,
+    },
+    /// 省中心的第一份人员公告，由根签署 The province's first people note, signed by the root
+    #[command(
+        after_help = "例 Example:\n  sanku federation people --dir hubei --person security_administrator=VKEY --person security_administrator=VKEY"
+    )]
+    People {
+        /// 联邦目录 The federation's directory
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+        /// 人员：角色=公钥；至少两名安全管理员 A person, as `certs person new` printed the key; two security administrators at least
+        #[arg(long, required = true, value_name = "ROLE=VKEY")]
+        person: Vec<String>,
+        /// 有效天数 For how many days
+        #[arg(long, default_value_t = 730, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3660))]
+        days: u32,
     },
 }
 

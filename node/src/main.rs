@@ -125,7 +125,10 @@ async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Federation(FederationCommand::Close { log, presented, json }) => {
             commands::renumber::close(&presented.dir, &log, &presented.seen, presented.dry_run, json.json)
         }
-        Command::Certs(command) => commands::certs::run(&command),
+        Command::Federation(FederationCommand::People { dir, person, days }) => {
+            commands::federation::people(&dir, &person, days)
+        }
+        Command::Certs(command) => commands::certs::run(config, &command).await,
         Command::Log(command) => commands::log::run(config, command).await,
         Command::Evidence(command) => commands::evidence::run(config, command).await,
         Command::Records(command) => commands::records::run(config, command).await,

@@ -72,11 +72,7 @@ impl Federation {
         reason: &str,
         now: Time,
     ) -> Result<(), CertsError> {
-        let hex = |octet: u8| octet.is_ascii_digit() || (b'a'..=b'f').contains(&octet);
-        if serial.len() != 32 || !serial.bytes().all(hex) {
-            let why = format!("{serial} 不是序列号 is no serial: 32 hex digits in lower case");
-            return Err(CertsError::Make(why));
-        }
+        self::serial(serial)?;
         self.name_in_list((RevokedWhat::Certificate, code, Some(serial.to_owned())), reason, now)
     }
 
@@ -141,7 +137,7 @@ impl Federation {
         self.hand_in(&file, &note, now)
     }
 
-    fn name_in_list(
+    pub(super) fn name_in_list(
         &self,
         (what, code, object): (RevokedWhat, DivisionCode, Option<String>),
         reason: &str,
@@ -180,7 +176,7 @@ impl Federation {
     }
 
     /// Keeps a note that every reader will accept, and copies all notes into every node's folder.
-    fn hand_in(&self, file: &str, note: &SignedNote, now: Time) -> Result<(), CertsError> {
+    pub(super) fn hand_in(&self, file: &str, note: &SignedNote, now: Time) -> Result<(), CertsError> {
         let notes = self.directory.join("authority/notes");
         let held = notes_of(&notes)?;
         let held = held.iter().map(Vec::as_slice);
@@ -214,5 +210,16 @@ impl Federation {
             }
         }
         Ok(())
+    }
+}
+
+/// A certificate's serial, as lists of revocations write it.
+pub(super) fn serial(text: &str) -> Result<(), CertsError> {
+    let hex = |octet: u8| octet.is_ascii_digit() || (b'a'..=b'f').contains(&octet);
+    if text.len() == 32 && text.bytes().all(hex) {
+        Ok(())
+    } else {
+        let why = format!("{text} 不是序列号 is no serial: 32 hex digits in lower case");
+        Err(CertsError::Make(why))
     }
 }

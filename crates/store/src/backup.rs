@@ -46,7 +46,7 @@ macro_rules! tables {
 }
 
 /// Every table; a test compares them with the schema.
-const TABLES: [Table; 18] = tables! {
+const TABLES: [Table; 19] = tables! {
     "head": "one" Integer, "number" Integer, "size" Integer, "time" Integer, "checkpoint" Text; order by "one";
     "keys": "name" Text, "wrapped" Bytes; order by "name";
     "log": "number" Integer, "idx" Integer, "entry" Bytes, "body" Bytes, "key" Text; order by "number, idx";
@@ -62,6 +62,7 @@ const TABLES: [Table; 18] = tables! {
     "seen": "log" Text, "size" Integer, "checkpoint" Text; order by "log";
     "cosigned": "number" Integer, "size" Integer, "checkpoint" Text; order by "number";
     "checkpoints": "log" Text, "size" Integer, "root" Bytes, "kept" Integer, "note" Text, "since" Integer, "cover" Integer, "proof" Bytes, "witnessed" Integer; order by "log, size, root, kept";
+    "orders": "hash" Bytes, "action" Text, "number" Integer, "idx" Integer, "executed" Integer, "done" Integer; order by "hash";
     "forks": "subject" Text, "found" Integer, "proof" Text; order by "subject";
     "earlier": "number" Integer, "size" Integer, "checkpoint" Text, "key" Text, "stands" Integer; order by "number";
     "witnessed": "number" Integer, "size" Integer, "time" Integer, "checkpoint" Text; order by "number, size";

@@ -29,6 +29,8 @@ pub(crate) struct Read {
     pub(crate) next: i64,
     /// Mandates that are withdrawn, and until when that counts.
     pub(crate) withdrawn: Withdrawn,
+    /// Orders that were executed.
+    pub(crate) executed: BTreeSet<Hash>,
     /// Lines of batches' files that are questions, and until when.
     pub(crate) lines: HashMap<Hash, Time>,
 }
@@ -189,6 +191,7 @@ impl Sequencer {
         let mut learned: HashMap<String, Held> = HashMap::new();
         let mut imported = read.imports.clone();
         let mut withdrawn = read.withdrawn.clone();
+        let mut executed = read.executed.clone();
         let mut lines = read.lines.clone();
         let mut imports = Vec::new();
         let mut made = HashMap::new();
@@ -201,7 +204,7 @@ impl Sequencer {
             };
             let refused = job.parts.iter().find_map(|part| {
                 let stands = known(&part.key_name, &learned).leaf;
-                refused(&part.effects, stands, &imported, &withdrawn, now)
+                refused(&part.effects, stands, (&imported, &withdrawn, &executed), now)
             });
             let mut lines_now = lines.clone();
             let taken = job.effects().any(|effect| match effect {
@@ -301,6 +304,18 @@ impl Sequencer {
                             rows.holds(run, 1);
                         }
                         Effect::Holds(run) => rows.holds(run, 0),
+                        Effect::Executed { order, action } => {
+                            executed.insert(*order);
+                            let values = vec![
+                                order.bytes().to_vec().into(),
+                                action.as_str().into(),
+                                number.into(),
+                                first.cast_signed().into(),
+                                now.millis().into(),
+                            ];
+                            let sql = "INSERT INTO orders (hash, action, number, idx, executed, done) VALUES (?, ?, ?, ?, ?, 0)";
+                            rows.others.push((sql.to_owned(), values));
+                        }
                         Effect::Under { asker, mandate } => {
                             let of_asker = rows.mandates.entry(i64::from(asker.number())).or_default();
                             of_asker.insert(mandate.to_string());
@@ -424,6 +439,7 @@ impl Sequencer {
             | Effect::Received { .. }
             | Effect::Holds(_)
             | Effect::Under { .. }
+            | Effect::Executed { .. }
             | Effect::Import(_) => {}
         }
     }
@@ -472,12 +488,11 @@ impl Sequencer {
 }
 
 /// Why a call has no effect at all: other bytes stand under its question's id, its mandate was withdrawn while the caller
-/// searched, or its import is in.
+/// searched, its order was executed, or its import is in.
 fn refused(
     effects: &[Effect],
     stands: Option<Hash>,
-    imported: &HashMap<Hash, i64>,
-    withdrawn: &Withdrawn,
+    (imported, withdrawn, executed): (&HashMap<Hash, i64>, &Withdrawn, &BTreeSet<Hash>),
     now: Time,
 ) -> Option<StoreError> {
     effects.iter().find_map(|effect| match effect {
@@ -487,6 +502,7 @@ fn refused(
         Effect::Under { asker, mandate } if withdrawn.get(&(*asker, *mandate)).is_some_and(|until| *until >= now) => {
             Some(StoreError::Withdrawn)
         }
+        Effect::Executed { order, .. } if executed.contains(order) => Some(StoreError::Executed),
         Effect::Import(import) => imported.get(&import.digest).map(|number| StoreError::AlreadyImported {
             number: number.unsigned_abs(),
         }),

@@ -374,22 +374,24 @@ fn lost_a_race(error: &Unopened) -> bool {
 /// How many steps the schema has.
 pub(crate) const STEPS: usize = NAMES.len();
 /// The schema's steps, the same for both.
-const NAMES: [&str; 6] = ["first", "queue", "witness", "checkpoints", "batch", "earlier"];
-const SQLITE: [&str; 6] = [
+const NAMES: [&str; 7] = ["first", "queue", "witness", "checkpoints", "batch", "orders", "earlier"];
+const SQLITE: [&str; 7] = [
     include_str!("../migrations/0001.sqlite.sql"),
     include_str!("../migrations/0002.sqlite.sql"),
     include_str!("../migrations/0003.sqlite.sql"),
     include_str!("../migrations/0004.sqlite.sql"),
     include_str!("../migrations/0005.sqlite.sql"),
     include_str!("../migrations/0006.sqlite.sql"),
+    include_str!("../migrations/0007.sqlite.sql"),
 ];
-const POSTGRES: [&str; 6] = [
+const POSTGRES: [&str; 7] = [
     include_str!("../migrations/0001.postgres.sql"),
     include_str!("../migrations/0002.postgres.sql"),
     include_str!("../migrations/0003.postgres.sql"),
     include_str!("../migrations/0004.postgres.sql"),
     include_str!("../migrations/0005.postgres.sql"),
     include_str!("../migrations/0006.postgres.sql"),
+    include_str!("../migrations/0007.postgres.sql"),
 ];
 
 fn migrator(steps: &[&'static str; STEPS]) -> Migrator {

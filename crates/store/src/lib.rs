@@ -16,6 +16,7 @@ mod ground;
 mod log;
 mod look;
 mod opening;
+mod orders;
 mod pace;
 mod questions;
 mod queue;
@@ -37,6 +38,7 @@ pub use database::Glance;
 pub use earlier::ReceivedRun;
 pub use ground::{Recovering, Remembered as RememberedCheckpoint, Teller, Unfit};
 pub use opening::{Before, Opening};
+pub use orders::ExecutedOrder;
 pub use pace::{Call, Later, Pace};
 pub use questions::{Remembered, key_name};
 pub use queue::{AskedKind, Claim, Claimed};
@@ -111,6 +113,9 @@ pub enum StoreError {
     /// The mandate was withdrawn before this could be written: nothing was written for this call.
     #[error("授权书已撤回，未写入 the mandate was withdrawn, nothing was written")]
     Withdrawn,
+    /// The order was executed before: nothing was written for this call.
+    #[error("指令已执行过，未写入 the order was executed before, nothing was written")]
+    Executed,
     /// The log has no such entry.
     #[error("没有这条记录，日志共 {size} 条 no such entry: the log has {size}")]
     NoSuchEntry {

@@ -91,6 +91,15 @@ macro_rules! read_for {
                 *known = (*known).max(expires);
             }
         }
+        for order in wanted.orders {
+            let row = sqlx::query("SELECT 1 FROM orders WHERE hash = $1")
+                .bind(order.bytes().to_vec())
+                .fetch_optional(&mut *$tx)
+                .await?;
+            if row.is_some() {
+                read.executed.insert(order);
+            }
+        }
         for digest in wanted.imports {
             let row = sqlx::query("SELECT number FROM imports WHERE digest = $1")
                 .bind(digest.bytes().to_vec())
@@ -117,6 +126,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) questions: BTreeMap<&'a Origin, Vec<(StatementId, &'a str)>>,
     pub(crate) mandates: BTreeMap<DivisionCode, Vec<StatementId>>,
     pub(crate) lines: Vec<Hash>,
+    pub(crate) orders: Vec<Hash>,
     pub(crate) imports: Vec<Hash>,
 }
 
@@ -132,6 +142,7 @@ impl<'a> Wanted<'a> {
                     }
                     Effect::Under { asker, mandate } => wanted.mandates.entry(*asker).or_default().push(*mandate),
                     Effect::Asked { line: Some(line), .. } => wanted.lines.push(*line),
+                    Effect::Executed { order, .. } => wanted.orders.push(*order),
                     Effect::Import(import) => wanted.imports.push(import.digest),
                     _ => {}
                 }

@@ -99,6 +99,13 @@ pub enum Effect {
         /// When; nothing at its end.
         due: Option<Time>,
     },
+    /// An order of two persons is executed by these statements: once, ever.
+    Executed {
+        /// Its hash.
+        order: Hash,
+        /// What was ordered.
+        action: String,
+    },
     /// Records come in.
     Import(Box<ImportRows>),
 }

@@ -133,6 +133,7 @@ async fn suite(url: &str) {
     a_person_does_not_wait_behind_a_batch(url).await;
     a_line_of_a_file_is_one_question_until_it_expires(url).await;
     what_is_held_is_covered_once_and_forks_are_kept(url).await;
+    c13_an_order_is_executed_once_whoever_tries(url).await;
     proofs_hold_with_and_without_the_roots_of_sixteen(url).await;
 }
 
@@ -1349,4 +1350,53 @@ async fn a_line_of_a_file_is_one_question_until_it_expires(url: &str) {
     assert!(matches!(refused, Err(StoreError::Different)));
     assert_eq!(other.of_lines(&[Hash::of(b"c")], now()).await.unwrap().len(), 0);
     assert_eq!(other.of_lines(&[a], now().plus(DAY)).await.unwrap().len(), 0);
+}
+
+/// An order's act and the row that remembers it are one; nobody writes either twice.
+async fn c13_an_order_is_executed_once_whoever_tries(url: &str) {
+    let (store, other) = (open(url).await, open(url).await);
+    let order = Hash::of(b"an order");
+    let executed = |order: Hash| {
+        let action = "node.suspend".to_owned();
+        vec![Effect::Executed { order, action }]
+    };
+    let said = |store: &Store, order: Hash| {
+        let store = store.clone();
+        async move {
+            store
+                .append("acts".to_owned(), vec![act("an order")], executed(order))
+                .await
+        }
+    };
+    assert_eq!(store.executed_order(&order).await.unwrap(), None);
+    let committed = said(&store, order).await.unwrap();
+    let size = store.checkpoint().await.unwrap().0.size;
+    let kept = store.executed_order(&order).await.unwrap().unwrap();
+    assert_eq!(
+        (kept.entry, kept.action.as_str(), kept.done),
+        ((1, committed.run.first), "node.suspend", false)
+    );
+    assert!(matches!(said(&store, order).await, Err(StoreError::Executed)));
+    assert!(matches!(said(&other, order).await, Err(StoreError::Executed)));
+    assert_eq!(
+        store.checkpoint().await.unwrap().0.size,
+        size,
+        "what is refused is no act"
+    );
+    store.order_is_done(&order).await.unwrap();
+    assert!(other.executed_order(&order).await.unwrap().unwrap().done);
+    // Twice in one group, and by two processes at one moment: one of them, and the others are told.
+    let at_once = Hash::of(b"another order");
+    let all = tokio::join!(
+        said(&store, at_once),
+        said(&store, at_once),
+        said(&other, at_once),
+        said(&other, at_once)
+    );
+    let results = [all.0, all.1, all.2, all.3];
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+    let told = |result: &&Result<_, StoreError>| matches!(result, Err(StoreError::Executed));
+    assert_eq!(results.iter().filter(told).count(), 3, "{results:?}");
+    assert_eq!(store.executed_orders().await.unwrap().len(), 2);
+    store.verify(|_, _| {}).await.unwrap();
 }

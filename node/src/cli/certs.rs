@@ -43,6 +43,26 @@ pub(crate) enum CertsCommand {
         #[arg(long, value_name = "FILE")]
         people: Option<PathBuf>,
     },
+    /// 执行指令：记入本节点日志，只执行一次 Carry an order out: an act of this node's log, once
+    #[command(
+        after_help = "例 Example:\n  sanku --config hubei/420000/node.toml certs execute suspend.order --dir hubei\n\n被打断后再次执行同一命令即可继续 If something came between, the same command goes on\n退出码 Exit codes: 0 已执行 executed, 1 未执行 not executed"
+    )]
+    Execute {
+        /// 指令文件（所附人员公告在 ORDER.people.note） The order; the people note that follows stands in ORDER.people.note
+        order: PathBuf,
+        /// 发证机构目录 The directory of the authority
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// 输出 JSON Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// 列出已执行的指令及其签署人 List the orders that this node executed, and who signed them
+    Audit {
+        /// 输出 JSON Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// 查看并判定指令 Show an order, and judge it by notes
     #[command(
         after_help = "例 Example:\n  sanku certs show suspend.order --notes hubei/notes --root HEX\n\n退出码 Exit codes: 0 成立 approved, 1 不成立 not approved"
@@ -299,6 +319,8 @@ impl CertsCommand {
         match self {
             Self::Check { json, .. }
             | Self::Show { json, .. }
+            | Self::Execute { json, .. }
+            | Self::Audit { json }
             | Self::Person(PersonCommand::New { json, .. } | PersonCommand::Show { json, .. })
             | Self::Root(RootCommand::New { json, .. }) => *json,
             _ => false,

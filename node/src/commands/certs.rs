@@ -1,10 +1,13 @@
 //! `sanku certs`: what is judged and signed without a running node: chains, people's keys, the root, orders.
 
+mod audit;
+mod execute;
 mod orders;
 mod passphrase;
-mod people;
+pub(crate) mod people;
 
 use std::io::{BufRead, Read};
+use std::path::Path;
 
 use sanku_certs::check::{Verdict, check};
 
@@ -16,7 +19,7 @@ const LARGEST: u64 = 64 << 20;
 
 /// Runs a command. `check` ends with 0 if the chain is accepted, 1 if it is refused, 2 if there was nothing to judge; with
 /// `--lines` the exit code says only whether every line could be judged.
-pub(crate) fn run(command: &CertsCommand) -> anyhow::Result<u8> {
+pub(crate) async fn run(config: Option<&Path>, command: &CertsCommand) -> anyhow::Result<u8> {
     match command {
         CertsCommand::Check { lines: true, .. } => each(std::io::stdin().lock()),
         CertsCommand::Check { lines: false, .. } => whole(std::io::stdin().lock()),
@@ -24,6 +27,8 @@ pub(crate) fn run(command: &CertsCommand) -> anyhow::Result<u8> {
         CertsCommand::Root(command) => people::root_command(command),
         CertsCommand::Order(args) => orders::order(args),
         CertsCommand::Approve { order, signer, people } => orders::approve(order, signer, people.as_deref()),
+        CertsCommand::Execute { order, dir, json } => execute::run(config, order, dir, *json).await,
+        CertsCommand::Audit { json } => audit::run(config, *json).await,
         CertsCommand::Show {
             order,
             notes,

@@ -127,6 +127,19 @@ pub(crate) fn add(directory: &Path, node: &NewNode, as_json: bool) -> anyhow::Re
     Ok(0)
 }
 
+/// Signs the province's first people note.
+pub(crate) fn people(directory: &Path, persons: &[String], days: u32) -> anyhow::Result<u8> {
+    let federation = Federation::open(directory)?;
+    let (now, centre) = (SystemClock.now(), federation.province()?);
+    let people = super::certs::people::people(persons, (&federation.name, centre), now, days)?;
+    federation.first_people(centre, &people, now)?;
+    say(format!(
+        "{centre} 的人员公告已发布，{} 人；以后的变更由其中两人签署 the people note of {centre} is out; two of its people sign every later one",
+        people.people.len()
+    ));
+    Ok(0)
+}
+
 /// Whether a member of the same description has its folder here and no configuration in it.
 fn lacks_its_configuration(directory: &Path, federation: &Federation, node: &NewNode) -> anyhow::Result<bool> {
     let folder = directory.join(node.code.to_string());

@@ -26,7 +26,7 @@ fn signing_key(signer: &Signer) -> anyhow::Result<SigningKey> {
 }
 
 /// Where the people note stands that follows from an order.
-fn beside(order: &Path) -> PathBuf {
+pub(crate) fn beside(order: &Path) -> PathBuf {
     let mut name = order.as_os_str().to_owned();
     name.push(".people.note");
     PathBuf::from(name)

@@ -141,28 +141,18 @@ pub(crate) fn root_command(command: &RootCommand) -> anyhow::Result<u8> {
             file,
             custodian,
             centre,
-            person: people,
+            person: persons,
             days,
             out,
         } => {
             let now = SystemClock.now();
+            let (key, _) = custodians::held_by(file)?;
+            let name = key.name().strip_suffix("/root").unwrap_or_default().parse()?;
             let centre = code(centre)?;
-            let mut people: Vec<_> = people
-                .iter()
-                .map(|text| person(text, now, *days))
-                .collect::<anyhow::Result<_>>()?;
-            people.sort_by(|one, two| one.id.cmp(&two.id));
-            let administrators = people
-                .iter()
-                .filter(|person| person.role == PersonRole::SecurityAdministrator);
-            if administrators.count() < 2 {
-                return Err(wrong_use(
-                    "至少两名安全管理员 at least two security administrators are needed",
-                ));
-            }
+            let people = people(persons, (&name, centre), now, *days)?;
             let [a, b] = read_custodians(custodian, known)?;
             let keys = custodians::open_with(file, [&a, &b].map(borrowed))?;
-            first_people(&keys, centre, &People { people }, out, now)?;
+            first_people(&keys, &name, (centre, &people), out, now)?;
         }
     }
     Ok(0)
@@ -198,22 +188,51 @@ fn new_root(
     Ok(())
 }
 
-/// Signs a centre's first note: every later one is signed by two of its people.
-fn first_people(keys: &RootKeys, centre: DivisionCode, people: &People, out: &Path, now: Time) -> anyhow::Result<()> {
-    let root = keys.note.verifier().name();
-    let federation: FederationName = root.strip_suffix("/root").unwrap_or_default().parse()?;
-    for person in &people.people {
-        if orders::centre_of(&person.key)? != (federation.clone(), centre) {
+/// A centre's first people, two security administrators at least.
+pub(crate) fn people(
+    texts: &[String],
+    whose: (&FederationName, DivisionCode),
+    now: Time,
+    days: u32,
+) -> anyhow::Result<People> {
+    let mut people: Vec<_> = texts
+        .iter()
+        .map(|text| person(text, now, days))
+        .collect::<anyhow::Result<_>>()?;
+    people.sort_by(|one, two| one.id.cmp(&two.id));
+    let administrators = people
+        .iter()
+        .filter(|person| person.role == PersonRole::SecurityAdministrator);
+    if administrators.count() < 2 {
+        return Err(wrong_use(
+            "至少两名安全管理员 at least two security administrators are needed",
+        ));
+    }
+    for person in &people {
+        let (federation, centre) = orders::centre_of(&person.key)?;
+        if (&federation, centre) != whose {
+            let (federation, centre) = whose;
+            let name = person.key.name();
             return Err(wrong_use(format!(
-                "{} 不属于中心 {centre} is not of this centre and federation",
-                person.key.name()
+                "{name} 不属于 {federation} 的中心 {centre} is not of the centre {centre} of {federation}"
             )));
         }
     }
+    Ok(People { people })
+}
+
+/// Signs a centre's first note: every later one is signed by two of its people.
+fn first_people(
+    keys: &RootKeys,
+    federation: &FederationName,
+    (centre, people): (DivisionCode, &People),
+    out: &Path,
+    now: Time,
+) -> anyhow::Result<()> {
     if out.exists() {
         return Err(CertsError::Exists(out.to_owned()).into());
     }
-    let note = sign(&name::people(&federation, centre), now, people, &keys.note)?;
+    let note = sign(&name::people(federation, centre), now, people, &keys.note)?;
     write_whole(out, note.to_string().as_bytes(), 0o644)?;
     say(format!(
         "人员公告 the people note of {centre}: {}（{} 人 people）",
