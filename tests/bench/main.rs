@@ -38,7 +38,7 @@ use alternative::Alternative;
 use federation::Bench;
 use load::Measured;
 use records::Alone;
-use table::{Target, say};
+use table::{Target, say, unmeasured};
 
 /// A number from the environment.
 fn setting(name: &str, otherwise: u64) -> u64 {
@@ -116,6 +116,14 @@ fn main() {
     println!("{persons} persons, 10 records each at each of three tiers; {times} rounds of {seconds} s, alternating\n");
     table::head();
     three_tiers(rounds);
+    if wanted(&["T5"]) {
+        unmeasured(
+            "T5",
+            "log and signatures on beside both off, 32 clients",
+            "≥ 0.65 ×",
+            "a statement exists only as an entry of a log; what answers without one is another program",
+        );
+    }
     if wanted(&["T7"]) {
         many_records(&data, rounds);
     }

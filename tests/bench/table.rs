@@ -17,6 +17,11 @@ pub(crate) fn head() {
     println!("|---|---|---|---|---|---|---|");
 }
 
+/// A target that this run cannot measure, and why.
+pub(crate) fn unmeasured(number: &str, what: &str, target: &str, why: &str) {
+    println!("| {number} | {what} | | | | {target} | not measured: {why} |");
+}
+
 pub(crate) fn say(target: &Target<'_>) {
     let met = if target.met { "met" } else { "**missed**" };
     println!(
