@@ -91,7 +91,7 @@ impl Store {
             verifier,
             jobs,
             batches,
-            tiles: Arc::default(),
+            blocks: Arc::default(),
             ended: Some(Arc::new(Ended {
                 checkpoint,
                 note,
