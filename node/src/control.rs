@@ -264,7 +264,7 @@ async fn lost(State(exchange): State<SharedExchange>, Json(log): Json<LostOf>) -
         let pass_on = async {
             while let Some(lost) = passed_on.recv().await {
                 for line in lost_lines(&lost) {
-                    let _ = sender.send(line).await;
+                    let _ = sender.send(line.to_string()).await;
                 }
             }
         };
@@ -278,12 +278,12 @@ async fn lost(State(exchange): State<SharedExchange>, Json(log): Json<LostOf>) -
             }
             Err(error) => json!({ "event": "failed", "message": error.to_string() }),
         };
-        let _ = sender.send(line).await;
+        let _ = sender.send(line.to_string()).await;
     })
 }
 
 /// A line for each statement of a lost run; the first bears the run itself.
-fn lost_lines(lost: &Lost) -> Vec<Value> {
+fn lost_lines(lost: &Lost) -> Vec<serde_json::Value> {
     let statements = lost.run.statements.iter().enumerate();
     let line = |(place, statement): (usize, &_)| {
         let statement: &sanku_federation_protocol::statement::Statement = statement;
