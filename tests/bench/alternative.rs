@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::load::Measured;
 
@@ -205,6 +205,42 @@ impl Alternative {
         Measured::of(micros, seconds as f64)
     }
 
+    /// Seconds that one query for so many persons takes, its rows thrown away, on a connection that asked it once before.
+    pub(crate) fn batch(&self, persons: u64) -> f64 {
+        let place = self.place.path().display();
+        let connection = format!(
+            "host=localhost hostaddr=127.0.0.1 port=55432 dbname=bench user={USER} sslmode=verify-full sslrootcert={place}/ca.crt sslcert={place}/{USER}.crt sslkey={place}/{USER}.key"
+        );
+        let numbers: Vec<_> = (0..persons)
+            .map(|person| (110_101_198_000_000_000 + person * 7919).to_string())
+            .collect();
+        let query = format!(
+            "SELECT tier, category, payload FROM everywhere WHERE id_number = ANY('{{{}}}');\n",
+            numbers.join(",")
+        );
+        let script = self.path("batch.sql");
+        std::fs::write(
+            &script,
+            format!("\\timing on\n{}", format!("\\o /dev/null\n{query}").repeat(2)),
+        )
+        .unwrap();
+        let said = self.run(
+            "psql",
+            &[
+                "-q",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-d",
+                &connection,
+                "-f",
+                &script.display().to_string(),
+            ],
+        );
+        let last = said.lines().rev().find_map(|line| line.strip_prefix("Time: "));
+        let milliseconds: f64 = last.unwrap().split(' ').next().unwrap().parse().unwrap();
+        milliseconds / 1000.0
+    }
+
     fn sql(&self, tier: &str, database: &str, sql: &str) {
         let port = TIERS.iter().find(|(name, _)| *name == tier).unwrap().1.to_string();
         let place = self.place.path().display().to_string();
@@ -229,23 +265,19 @@ impl Alternative {
     }
 
     /// PostgreSQL does not run as root.
-    fn run(&self, program: &str, arguments: &[&str]) {
+    fn run(&self, program: &str, arguments: &[&str]) -> String {
         let mut command = Command::new("runuser");
         command.args(["-u", "postgres", "--"]).arg(self.programs.join(program));
         if !std::fs::metadata("/proc/self").is_ok_and(|this| std::os::unix::fs::MetadataExt::uid(&this) == 0) {
             command = Command::new(self.programs.join(program));
         }
-        let output = command
-            .args(arguments)
-            .stdout(Stdio::null())
-            .current_dir("/tmp")
-            .output()
-            .unwrap();
+        let output = command.args(arguments).current_dir("/tmp").output().unwrap();
         assert!(
             output.status.success(),
             "{program}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }
 

@@ -115,7 +115,7 @@ impl Questions {
     }
 }
 
-fn case(number: &str, budget: Duration) -> String {
+pub(crate) fn case(number: &str, budget: Duration) -> String {
     let budget = u64::try_from(budget.as_millis()).unwrap();
     json!({
         "purpose": "minimum_living_allowance", "case": "1", "requester": "民政", "examiner": { "name": "测试乙", "staff_number": "1" }, "approver": { "name": "测试丙", "staff_number": "2" },

@@ -1,5 +1,6 @@
 //! Ours: a province, a city and a district as real processes, mutual TLS, every duty on. The city asks all three.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::asking::Questions;
@@ -50,6 +51,17 @@ impl Bench {
     /// Lookups from so many clients for so many seconds; every one must be complete, with thirty facts.
     pub(crate) fn measure(&self, clients: u32, seconds: u64) -> Measured {
         self.questions.measure(clients, Duration::from_secs(seconds))
+    }
+
+    /// The configuration of the city, which asks.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.federation.folder(CITY).join("node.toml")
+    }
+
+    /// The largest that each node ever was, in megabytes: province, city, district.
+    pub(crate) fn memory_at_most(&self) -> String {
+        let each = self.nodes.iter().map(|node| format!("{:.0}", node.memory("VmHWM")));
+        each.collect::<Vec<_>>().join(", ")
     }
 
     /// T6: signatures that all nodes together made and judged for each question, at so many clients.

@@ -24,6 +24,7 @@ mod postgres;
 
 mod alternative;
 mod asking;
+mod batch;
 mod federation;
 mod hung;
 mod load;
@@ -139,14 +140,14 @@ fn main() {
     println!("\nload after: {}", load());
 }
 
-/// What is asked of three tiers: T1, T2, T3, T6, T9 and F06.
+/// What is asked of three tiers: T1, T2, T3, T4, T6, T9 and F06.
 fn three_tiers(rounds: Rounds) {
     let Rounds { seconds, persons, .. } = rounds;
-    if !wanted(&["T1", "T2", "T3", "T6", "T9", "F06"]) {
+    if !wanted(&["T1", "T2", "T3", "T4", "T6", "T9", "F06"]) {
         return;
     }
-    let alternative = wanted(&["T1", "T2", "T3"]).then(|| Alternative::start(persons));
-    if wanted(&["T1", "T2", "T6", "T9", "F06"]) {
+    let alternative = wanted(&["T1", "T2", "T3", "T4"]).then(|| Alternative::start(persons));
+    if wanted(&["T1", "T2", "T4", "T6", "T9", "F06"]) {
         let sqlite = Bench::start(persons, None);
         if let Some(alternative) = &alternative {
             for (number, clients, throughput, p50, p99) in [
@@ -165,6 +166,9 @@ fn three_tiers(rounds: Rounds) {
                     );
                 }
             }
+        }
+        if let Some(alternative) = alternative.as_ref().filter(|_| wanted(&["T4"])) {
+            batch::measure(&sqlite, alternative, rounds.rounds);
         }
         if wanted(&["T6"]) {
             let signatures = sqlite.signatures(32, seconds);

@@ -95,6 +95,54 @@ fn wrong_lines_are_named_by_number_and_nothing_is_asked() {
 }
 
 #[test]
+fn f22_results_that_find_no_room_end_in_whole_lines_and_the_same_command_goes_on() {
+    let rig = Rig::start();
+    let file = cases(&rig, "cases.jsonl", 30, 30_000);
+    // As some editors write it: a byte order mark, two characters at the end of a line.
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+    // No file grows beyond 24 KiB: a few results fit.
+    let limited = "trap '' XFSZ; ulimit -f 24; exec \"$0\" \"$@\"";
+    let program = sanku().get_program().to_owned();
+    let config = rig.folder(421_002).join("node.toml");
+    let output = std::process::Command::new("bash")
+        .args(["-c", limited])
+        .arg(program)
+        .arg("--config")
+        .args([&config, Path::new("query"), Path::new("--batch"), &file])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("a result cannot be written"), "{said}");
+    let bytes = std::fs::read(file.with_extension("results.jsonl")).unwrap();
+    assert!(
+        bytes.len() <= 24 << 10 && bytes.ends_with(b"\n"),
+        "{} bytes",
+        bytes.len()
+    );
+    let before = results(&file).len();
+    assert!((1..30).contains(&before), "{before} results fit");
+    let entries = rig.entries(421_003);
+    let (code, report) = batch(&rig, &file);
+    assert_eq!((code, &report["complete"]), (Some(0), &json!(30)), "{report:#}");
+    assert_eq!(results(&file).len(), 30);
+    assert!(rig.entries(421_003) <= entries + 60, "nothing was asked twice");
+}
+
+#[test]
+fn two_commands_do_not_write_one_file_of_results() {
+    let rig = Rig::start();
+    let file = cases(&rig, "cases.jsonl", 2, 30_000);
+    let held = std::fs::File::create(file.with_extension("results.jsonl")).unwrap();
+    held.lock().unwrap();
+    let output = rig.node(421_002, &["query", "--batch", &file.display().to_string()]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("another batch writes to this file"), "{said}");
+}
+
+#[test]
 fn refused_and_incomplete_lines_are_counted_with_their_nodes() {
     let mut rig = Rig::start();
     let file = cases(&rig, "cases.jsonl", 12, 30_000);

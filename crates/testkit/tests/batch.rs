@@ -4,14 +4,21 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sanku_exchange::{Asked, Case, ExchangeError, Line};
+use sanku_exchange::network::Hop;
+use sanku_exchange::{Asked, Case, ExchangeError, Line, Policy};
+use sanku_federation_protocol::body::{Body, QueryBody, Subject};
+use sanku_federation_protocol::entry::{Draft, QueryEntry, Said};
 use sanku_federation_protocol::evidence;
-use sanku_federation_protocol::names::{Outcome, Rule, StatementId};
+use sanku_federation_protocol::names::{Outcome, Priority, Rule, ScopeLabel, StatementId};
 use sanku_federation_protocol::problem::ProblemKind;
-use sanku_testkit::{Fault, Federation, HEAD, Node, notes, outcome, plates};
-use sanku_values::Clock;
+use sanku_federation_protocol::stream::{Event, Reader, write_run};
+use sanku_store::{Call, Effect, Later, Pace, Part, StoreError, Urgency, key_name};
+use sanku_testkit::time::TrueTime;
+use sanku_testkit::{Fault, Federation, HEAD, Node, Part as Piece, code, detail, morning, notes, outcome, plates};
+use sanku_values::{Clock, Date, IdentityNumber};
+use tokio::sync::Notify;
 
 const PROVINCE: u32 = 420_000;
 const CITY: u32 = 421_000;
@@ -232,4 +239,250 @@ async fn only_questions_that_go_the_same_way_are_asked_together() {
     let request = sanku_federation_protocol::stream::write_run(&run);
     let refused = federation.hand_in(HERE, CITY, request.as_bytes()).await;
     assert_eq!(refused.unwrap_err(), ProblemKind::Malformed);
+}
+
+/// Valid numbers (GB 11643) that belong to nobody.
+fn people(count: u32) -> Vec<IdentityNumber> {
+    let number = |order: u32| {
+        let text = format!("11010519491231{order:03}");
+        let weights = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
+        let digits = text.bytes().map(|digit| u32::from(digit - b'0'));
+        let sum: u32 = digits.zip(weights).map(|(digit, weight)| digit * weight).sum();
+        let check = char::from(b"10X98765432"[(sum % 11) as usize]);
+        IdentityNumber::parse(&format!("{text}{check}"), Date::new(2026, 9, 1).unwrap()).unwrap()
+    };
+    (0..count).map(number).collect()
+}
+
+/// So many questions in one run, each about so many people of the city alone.
+async fn large_questions(federation: &Federation, count: usize, subjects: u32) -> Vec<u8> {
+    let like = federation.ask(HERE, federation.case()).await;
+    let node = federation.node(HERE);
+    let statement = node.known(like.id).await.unwrap().0.statements[0].clone();
+    let Said::Query(entry) = statement.entry.said.clone() else {
+        panic!("a question");
+    };
+    let body: QueryBody = statement.body_as().unwrap();
+    let people = people(subjects);
+    let subject = |number: &IdentityNumber| Subject {
+        number: number.clone(),
+        ..body.subjects[0].clone()
+    };
+    let origin = node.store().origin().clone();
+    let part = |_| {
+        let id = StatementId::generate(federation.clock.now());
+        let mut body = body.clone();
+        body.subjects = people.iter().map(subject).collect();
+        body.mandate.subjects.clone_from(&people);
+        let entry = QueryEntry {
+            subjects,
+            scope: ScopeLabel::Codes,
+            targets: Some(vec![code(CITY)]),
+            priority: Priority::Batch,
+            ..entry.clone()
+        };
+        let said = Effect::Said {
+            origin: origin.clone(),
+            id,
+            leaf: None,
+            expires: entry.expires,
+        };
+        let draft = Draft {
+            id,
+            said: Said::Query(entry),
+            body: body.line().unwrap(),
+        };
+        Part {
+            key_name: key_name(&origin, id),
+            drafts: vec![draft],
+            effects: vec![said],
+        }
+    };
+    let said = node.store().say((0..count).map(part).collect(), Urgency::Batch).await;
+    write_run(&said.unwrap().run).into_bytes()
+}
+
+#[tokio::test]
+async fn a_reader_that_takes_its_time_holds_back_ten_thousand_answers() {
+    let federation = Federation::of(&ALL).await;
+    let request = large_questions(&federation, 41, 249).await;
+    let before = federation.log_size(CITY).await;
+    let hop = Hop {
+        budget: Duration::from_secs(120),
+        only: None,
+        attempt: 1,
+        traceparent: String::new(),
+    };
+    let mut lines = federation.node(CITY).question(code(HERE), hop, request).await.unwrap();
+    // Nothing is read until the node stands still.
+    let (mut size, until) = (before, Instant::now() + Duration::from_secs(8));
+    loop {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let now = federation.log_size(CITY).await;
+        if (now == size && now > before) || Instant::now() > until {
+            break;
+        }
+        size = now;
+    }
+    // Four runs and four lines wait, one is being sent, one handed over, one written.
+    let held = federation.log_size(CITY).await - before;
+    assert!(held <= 11 * 250, "{held} statements wait for their reader");
+    let mut answers = 0;
+    while let Some(bytes) = lines.recv().await {
+        answers += String::from_utf8_lossy(&bytes).matches("\"kind\":\"answer\"").count();
+    }
+    assert_eq!(answers, 41 * 249);
+}
+
+/// One call of a database, the so-manieth from now, waits until it is let through.
+#[derive(Debug, Default)]
+struct Gate {
+    ahead: Mutex<Option<usize>>,
+    reached: Notify,
+    open: Notify,
+}
+
+struct Through;
+
+impl Call for Through {
+    fn end(self: Box<Self>) -> Later<Result<(), StoreError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+#[derive(Debug)]
+struct Behind(Arc<Gate>);
+
+impl Pace for Behind {
+    fn begin(&self) -> Later<Result<Box<dyn Call>, StoreError>> {
+        let gate = Arc::clone(&self.0);
+        Box::pin(async move {
+            let is_it = {
+                let mut ahead = gate.ahead.lock().unwrap();
+                let is_it = *ahead == Some(0);
+                *ahead = ahead.filter(|_| !is_it).map(|ahead| ahead - 1);
+                is_it
+            };
+            if is_it {
+                gate.reached.notify_one();
+                gate.open.notified().await;
+            }
+            Ok(Box::new(Through) as Box<dyn Call>)
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_withdrawal_at_any_moment_of_a_batch_stops_its_question_alone() {
+    let gate = Arc::new(Gate::default());
+    let of_target = Arc::clone(&gate);
+    let paces = move |node, _: &Arc<_>| {
+        (node == code(THERE)).then(|| Arc::new(Behind(Arc::clone(&of_target))) as Arc<dyn Pace>)
+    };
+    let federation = Federation::under(
+        &ALL,
+        |_| Policy::default(),
+        |_| "sqlite::memory:".to_owned(),
+        TrueTime::at(morning()),
+        Box::new(paces),
+    )
+    .await;
+    federation.hold(THERE, &HEAD, "鄂D1").await;
+    let (mut refused, mut answered) = (0, 0);
+    for ahead in 0.. {
+        let cases = cases(&federation, 5);
+        *gate.ahead.lock().unwrap() = Some(ahead);
+        let mandate = cases[2].mandate.id;
+        let asking = ask(federation.node(HERE), &cases);
+        let withdrawing = async {
+            let reached = tokio::time::timeout(Duration::from_secs(5), gate.reached.notified()).await;
+            if reached.is_err() {
+                return false;
+            }
+            let withdrawn = federation.remember_withdrawal(THERE, HERE, mandate);
+            tokio::pin!(withdrawn);
+            // Where the log itself is being written the withdrawal waits behind it.
+            let early = tokio::time::timeout(Duration::from_millis(200), &mut withdrawn).await;
+            gate.open.notify_one();
+            if early.is_err() {
+                withdrawn.await;
+            }
+            true
+        };
+        let (lines, reached) = tokio::join!(asking, withdrawing);
+        *gate.ahead.lock().unwrap() = None;
+        if !reached {
+            // There are not so many calls.
+            break;
+        }
+        for (place, asked) in all_asked(lines).into_iter().enumerate() {
+            match outcome(&asked, THERE) {
+                Outcome::Refused if place == 2 => refused += 1,
+                Outcome::Answered => {
+                    answered += usize::from(place == 2);
+                    assert_eq!(plates(&asked, 0), [("鄂D1".to_owned(), vec![THERE])]);
+                }
+                other => panic!("{ahead} {place}: {other}"),
+            }
+        }
+        // Nothing is disclosed after the entry that says so.
+        let store = federation.node(THERE).store();
+        let size = store.checkpoint().await.unwrap().0.size;
+        let entries = store.entries(0, size).await.unwrap();
+        let is = |entry: &Vec<u8>, kind: &str| String::from_utf8_lossy(entry).contains(&format!("\"kind\":\"{kind}\""));
+        let act = entries.iter().rposition(|entry| is(entry, "act")).unwrap();
+        let after = entries[act..].iter().filter(|entry| is(entry, "answer")).count();
+        assert!(
+            after <= 8,
+            "{ahead}: {after} answers after it, of four questions about two people"
+        );
+    }
+    assert!(
+        refused > 0 && answered > 0,
+        "{refused} times before the answer, {answered} times after it"
+    );
+}
+
+#[tokio::test]
+async fn a_relay_that_drops_one_subject_or_one_question_of_a_run_is_found_out() {
+    let federation = Federation::of(&ALL).await;
+    federation.hold(THERE, &HEAD, "鄂D1").await;
+    let trust = federation.node(CITY).trust();
+    // Cut anew with proofs of its own, which a relay can: without the third question, and without a subject of the fifth.
+    federation.wires.tamper(HERE, CITY, move |pieces| {
+        let mut all = Vec::new();
+        for piece in pieces {
+            let mut reader = Reader::new();
+            reader.push(piece.0.as_bytes());
+            match reader.next_event() {
+                Ok(Some(Event::Run(run))) if run.origin.node == code(THERE) => {
+                    for (place, (_, part)) in run.verify(&*trust).unwrap().by_question().into_iter().enumerate() {
+                        let kept = match place {
+                            2 => Vec::new(),
+                            4 => part.cut_into(&[(0, 1), (2, 1)]).unwrap(),
+                            _ => vec![part],
+                        };
+                        all.extend(kept.iter().map(|run| Piece(write_run(run))));
+                    }
+                }
+                _ => all.push(piece),
+            }
+        }
+        all
+    });
+    let asked = all_asked(ask(federation.node(HERE), &cases(&federation, 6)).await);
+    for (place, asked) in asked.iter().enumerate() {
+        if [2, 4].contains(&place) {
+            assert!(!asked.merged.complete, "{place}");
+            assert_eq!(outcome(asked, THERE), Outcome::Omitted, "{place}");
+            assert!(
+                detail(asked, THERE).contains("421000"),
+                "{place}: {}",
+                detail(asked, THERE)
+            );
+        } else {
+            assert!(asked.merged.complete, "{place}");
+        }
+        assert_eq!(outcome(asked, PROVINCE), Outcome::Answered);
+    }
 }

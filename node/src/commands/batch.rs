@@ -30,6 +30,8 @@ const FIRST: usize = 16;
 const HEAVIEST: usize = 3 << 20;
 /// The longest line.
 const LONGEST: usize = 1 << 20;
+/// Some editors begin a file with it.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// Wrong lines that are shown.
 const SHOWN: usize = 20;
 
@@ -137,6 +139,9 @@ impl Iterator for Lines {
                     )));
                 }
                 Ok(_) => {
+                    if self.number == 1 && line.starts_with(BYTE_ORDER_MARK) {
+                        line.drain(..BYTE_ORDER_MARK.len());
+                    }
                     let blank = line.trim_ascii().is_empty();
                     if !blank {
                         return Some(Ok((self.number, line.trim_ascii().to_vec())));
@@ -201,6 +206,8 @@ impl Iterator for Parts {
 /// The results' file. Of several lines with one number the last counts.
 struct Results {
     file: File,
+    /// Bytes of whole lines.
+    whole: u64,
     /// What the file says of each line already.
     known: HashMap<u64, String>,
 }
@@ -214,12 +221,18 @@ struct Known {
 }
 
 impl Results {
-    /// Opens the file; half a line that a crash left behind is taken away.
+    /// Opens the file for this program alone; half a line that a crash left behind is taken away.
     fn open(path: &Path) -> anyhow::Result<Self> {
         let wrong = || format!("结果文件 the results' file: {}", path.display());
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = file.open(path).with_context(wrong)?;
+        if file.try_lock().is_err() {
+            bail!(
+                "{} 正被另一次普查写入：等它结束，或用 --out 另写一个 another batch writes to this file: wait for its end, or name another with --out",
+                path.display()
+            );
+        }
         let mut known = HashMap::new();
         let mut whole = 0;
         let mut reader = BufReader::new(&file);
@@ -240,7 +253,7 @@ impl Results {
         }
         file.set_len(whole).with_context(wrong)?;
         file.seek(SeekFrom::End(0)).with_context(wrong)?;
-        Ok(Self { file, known })
+        Ok(Self { file, whole, known })
     }
 
     /// Writes one line, unless the file says the same already.
@@ -249,7 +262,14 @@ impl Results {
             return Ok(());
         }
         line["says"] = says.as_str().into();
-        self.file.write_all(format!("{line}\n").as_bytes())?;
+        let line = format!("{line}\n");
+        if let Err(error) = self.file.write_all(line.as_bytes()) {
+            // Half a line is none.
+            self.file.set_len(self.whole)?;
+            self.file.seek(SeekFrom::End(0))?;
+            return Err(error);
+        }
+        self.whole += line.len() as u64;
         self.known.insert(number, says);
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! does to a disk is shown elsewhere.
 
 mod air;
+mod files;
 mod ledger;
 mod lies;
 mod machine;

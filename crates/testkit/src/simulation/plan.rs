@@ -51,6 +51,10 @@ pub(super) fn superior(of: u32) -> u32 {
 pub(super) enum Event {
     /// Somebody asks: the question's number, asker, scope, budget in milliseconds.
     Ask(usize, u32, &'static str, u64),
+    /// Somebody asks a file: the first question's number, how many lines, asker, scope, budget in milliseconds.
+    AskLines(usize, usize, u32, &'static str, u64),
+    /// The file that begins with this question is asked again.
+    AskLinesAgain(usize),
     /// The mandate of a question, by its number, is withdrawn.
     Withdraw(usize),
     /// The same file comes in twice at once: node, subject, plate.
@@ -153,8 +157,18 @@ impl Plan {
 
     fn ask(&mut self, at: Duration, asker: u32, number: usize, draw: &mut fastrand::Rng) {
         let scope = ["federation", "lineage"][usize::from(draw.u8(0..4) == 0)];
-        self.events
-            .push((at, Event::Ask(number, asker, scope, draw.u64(300..10_000))));
+        let budget = draw.u64(300..10_000);
+        if draw.u8(0..3) == 0 {
+            let lines = draw.usize(2..9);
+            self.events
+                .push((at, Event::AskLines(number, lines, asker, scope, budget)));
+            for _ in 0..draw.u8(0..3) {
+                let later = at + Duration::from_millis(draw.u64(1..200_000));
+                self.events.push((later.min(self.storm), Event::AskLinesAgain(number)));
+            }
+        } else {
+            self.events.push((at, Event::Ask(number, asker, scope, budget)));
+        }
         if draw.u8(0..6) == 0 {
             let later = at + Duration::from_millis(draw.u64(1..60_000));
             self.events.push((later.min(self.storm), Event::Withdraw(number)));

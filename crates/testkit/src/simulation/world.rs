@@ -9,10 +9,12 @@ use sanku_federation_protocol::names::StatementId;
 use sanku_store::{Pace, StoreError};
 use sanku_tlog::Hash;
 use sanku_values::Clock;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::air::Air;
+use super::files::CaseFile;
 use super::machine::Machine;
 use super::plan::{Event, Plan};
 use super::promises::{Known, Logs, complete, stands_in_both};
@@ -23,6 +25,8 @@ use crate::{CHILD, Federation, HEAD, Node, code, morning};
 /// So long after the last fault everything has healed by itself.
 const CALM: Duration = Duration::from_secs(3000);
 /// A process that cannot start is started again after this time.
+/// The numbers of the questions of one file differ by this.
+const LINE: usize = 1000;
 const START_AGAIN: Duration = Duration::from_secs(2);
 /// What a node does besides its queue.
 const WITNESS_EACH: Duration = Duration::from_secs(15);
@@ -79,6 +83,7 @@ struct World {
     questions: BTreeMap<usize, Question>,
     imports: Vec<(u32, u32, String)>,
     loops: BTreeMap<u32, Vec<JoinHandle<()>>>,
+    files: BTreeMap<usize, CaseFile>,
     down: BTreeSet<u32>,
     trace: Vec<String>,
     events: usize,
@@ -148,6 +153,7 @@ impl World {
             questions: BTreeMap::new(),
             imports: Vec::new(),
             loops: BTreeMap::new(),
+            files: BTreeMap::new(),
             down: BTreeSet::new(),
             trace: Vec::new(),
             events: 0,
@@ -209,12 +215,30 @@ impl World {
             Event::Ask(_, asker, ..) if self.down.contains(&asker) => {}
             Event::Ask(number, asker, scope, budget) => {
                 self.trace.push(format!("{at} {asker} asks {scope} {budget}"));
-                let first = !self.questions.values().any(|question| question.asker == asker);
+                let first = self.is_first_of(asker);
                 let question = self.ask(asker, scope, budget)?;
                 self.questions.insert(number, question);
-                if first && let Some(loops) = self.loops.get_mut(&asker) {
-                    let node = Arc::clone(self.federation.node(asker));
-                    loops.push(tokio::spawn(keep_asking(node, self.patient)));
+                if first {
+                    self.keeps_asking(asker);
+                }
+            }
+            Event::AskLines(_, _, asker, ..) if self.down.contains(&asker) => {}
+            Event::AskLines(number, lines, asker, scope, budget) => {
+                self.trace
+                    .push(format!("{at} {asker} asks {lines} lines {scope} {budget}"));
+                let first = self.is_first_of(asker);
+                self.ask_lines(number, lines, asker, scope, budget)?;
+                if first {
+                    self.keeps_asking(asker);
+                }
+            }
+            Event::AskLinesAgain(number) => {
+                if let Some(file) = self.files.get_mut(&number)
+                    && !self.down.contains(&file.asker)
+                {
+                    self.trace
+                        .push(format!("{at} {} asks the lines of {number} again", file.asker));
+                    file.again(self.federation.node(file.asker));
                 }
             }
             Event::Withdraw(number) => {
@@ -289,6 +313,9 @@ impl World {
         for task in self.loops.remove(&node).into_iter().flatten() {
             task.abort();
         }
+        for file in self.files.values_mut().filter(|file| file.asker == node) {
+            file.asking.drain(..).for_each(|asking| asking.abort());
+        }
         for question in self.questions.values_mut().filter(|question| question.asker == node) {
             // Whoever asked is told nothing more.
             question.over |= !question.task.is_finished();
@@ -296,11 +323,73 @@ impl World {
         }
     }
 
-    fn ask(&self, asker: u32, scope: &'static str, budget: u64) -> Result<Question, String> {
+    fn is_first_of(&self, asker: u32) -> bool {
+        !self.questions.values().any(|question| question.asker == asker)
+    }
+
+    fn keeps_asking(&mut self, asker: u32) {
+        if let Some(loops) = self.loops.get_mut(&asker) {
+            let node = Arc::clone(self.federation.node(asker));
+            loops.push(tokio::spawn(keep_asking(node, self.patient)));
+        }
+    }
+
+    fn case(&self, scope: &'static str, budget: u64) -> Result<Case, String> {
         let mut case = self.federation.case();
         case["scope"] = scope.into();
         case["budget_ms"] = budget.into();
-        let case = Case::parse(case.to_string().as_bytes()).map_err(|error| format!("{error:?}"))?;
+        Case::parse(case.to_string().as_bytes()).map_err(|error| format!("{error:?}"))
+    }
+
+    /// Many cases at once, each a question of its own: its end is told as it is known.
+    fn ask_lines(
+        &mut self,
+        number: usize,
+        lines: usize,
+        asker: u32,
+        scope: &'static str,
+        budget: u64,
+    ) -> Result<(), String> {
+        let (began, start) = (self.began, Instant::now());
+        let (mut cases, mut tellers) = (Vec::new(), Vec::new());
+        for place in 0..lines {
+            let case = self.case(scope, budget)?;
+            let (tell, told) = oneshot::channel();
+            let id = Arc::new(Mutex::new(None));
+            let question = Question {
+                asker,
+                scope,
+                budget: Duration::from_millis(budget),
+                mandate: case.mandate.id,
+                began: began.elapsed(),
+                id: Arc::clone(&id),
+                task: tokio::spawn(async move {
+                    let asked = told.await.unwrap_or_else(|_| Err("it broke off".to_owned()));
+                    if let Ok(Asked { id: known, .. }) = &asked {
+                        *held(&id) = Some(*known);
+                    }
+                    (start.elapsed(), began.elapsed(), asked)
+                }),
+                over: false,
+                at_once: false,
+            };
+            self.questions.insert(number + place * LINE, question);
+            cases.push(case);
+            tellers.push(Mutex::new(Some(tell)));
+        }
+        let mut file = CaseFile::new(asker, cases);
+        let node = Arc::clone(self.federation.node(asker));
+        file.ask(node, move |place, came| {
+            if let Some(tell) = held(&tellers[place]).take() {
+                let _ = tell.send(came.map_err(|error| error.to_string()));
+            }
+        });
+        self.files.insert(number, file);
+        Ok(())
+    }
+
+    fn ask(&self, asker: u32, scope: &'static str, budget: u64) -> Result<Question, String> {
+        let case = self.case(scope, budget)?;
         let mandate = case.mandate.id;
         let node = Arc::clone(self.federation.node(asker));
         let id = Arc::new(Mutex::new(None));
@@ -403,6 +492,10 @@ impl World {
             self.federation.restart(node).await.map_err(|error| error.to_string())?;
             self.works(node);
         }
+        // Whoever had a file asks it once more: what is known is told, what is missing is asked.
+        for file in self.files.values_mut() {
+            file.again(self.federation.node(file.asker));
+        }
         loop {
             self.check().await?;
             let mut waiting = 0;
@@ -410,7 +503,9 @@ impl World {
                 let store = self.air.ledger().store(code(asker))?;
                 waiting += store.waiting().await.map_err(|error| error.to_string())?.unwrap_or(0);
             }
-            let open = self.questions.values().filter(|question| !question.over).count();
+            let files = self.files.values().flat_map(|file| &file.asking);
+            let open = self.questions.values().filter(|question| !question.over).count()
+                + files.filter(|asking| !asking.is_finished()).count();
             if waiting == 0 && open == 0 && self.unwitnessed().await?.is_empty() {
                 return Ok(());
             }
@@ -483,6 +578,12 @@ impl World {
             for (id, leaf, mandate, _) in asked.iter().filter(|(.., withdrawal)| !withdrawal) {
                 questions += 1;
                 let end = node.known_now(*id).await.map_err(|error| error.to_string())?;
+                let same = asked
+                    .iter()
+                    .filter(|(_, _, of, withdrawal)| !withdrawal && of == mandate);
+                if same.count() > 1 {
+                    return Err(format!("G5: {asker} asked one case twice, at last as {id}"));
+                }
                 let of_it = self.questions.values().find(|question| question.mandate == *mandate);
                 let scope = of_it.map_or("federation", |question| question.scope);
                 let named = |why| format!("question {id} of {asker}: {why}");
