@@ -1,5 +1,6 @@
 //! F25, F26, promoted replicas and several processes of one node, on a real PostgreSQL.
 
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::process::{Child, Stdio};
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::attacker::{TYPE, dial_at};
 use crate::cluster::Cluster;
 use crate::namespaces::Net;
 use crate::rig::{CODES, Rig, json_of, listener, outcome, sanku};
@@ -315,6 +317,85 @@ fn f22_a_full_disk_of_a_database_server_is_told_and_heals_by_itself() {
     rig.entries(421_003);
     rig.kill(421_003);
     drop(cluster);
+}
+
+/// A question as it travels: the first run of its evidence.
+fn question(rig: &Rig, id: &str) -> String {
+    let file = rig.place.path().join(format!("evidence-{id}"));
+    let out = file.display().to_string();
+    let exported = rig.node(421_002, &["evidence", "export", id, "--out", &out]);
+    assert!(exported.status.success(), "{exported:?}");
+    let text = std::fs::read_to_string(file).unwrap();
+    let run = text.split_inclusive('\n').skip_while(|line| !line.starts_with("C "));
+    let end = run.clone().position(|line| line.starts_with("P ")).unwrap();
+    run.take(end + 1).collect()
+}
+
+/// Hands a question to one process of 421003, as its superior does; everything that comes back.
+fn hand_in(rig: &Rig, address: &str, run: &str) -> String {
+    let mut stream = dial_at(rig, 421_000, address, b"http/1.1");
+    let length = run.len();
+    let headers = TYPE.replace("3000", "8000");
+    write!(
+        stream,
+        "POST /v1/statements HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{run}"
+    )
+    .unwrap();
+    let mut bytes = Vec::new();
+    // The end of the connection may come without TLS's own.
+    let _ = stream.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[test]
+fn g05_a_question_that_two_processes_of_a_node_search_at_once_is_disclosed_once() {
+    let cluster = Cluster::start();
+    let mut rig = on_postgres(&cluster, 421_003);
+    // What was asked while the node was away, handed in by hand: nobody else hands it in.
+    rig.kill(421_003);
+    let ids: Vec<_> = (0..5)
+        .map(|_| {
+            let (_, result) = rig.ask(&rig.case("case.json", |_| {}));
+            result["query"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    rig.kill(421_000);
+    let runs: Vec<_> = ids.iter().map(|id| question(&rig, id)).collect();
+    rig.serve(421_003);
+    let first = crate::attacker::address(&rig, 421_003);
+    let other = listener().local_addr().unwrap().to_string();
+    let mut second = second_process(&rig, 421_003, (&first, &other));
+    until("working", Duration::from_secs(30), || {
+        status(&rig, 421_003)["state"] == "working"
+    });
+    let count = |sql: &str| -> u64 { cluster.value(sql).parse().unwrap() };
+    let answers = || count("SELECT count(*) FROM log WHERE convert_from(entry, 'UTF8') LIKE '%\"kind\":\"answer\"%'");
+    for (turn, run) in (1..).zip(&runs) {
+        // Nobody can write for a moment: both processes search, and come to the log with what they found.
+        let mut client = cluster.lock("SELECT * FROM head FOR UPDATE");
+        let said = std::thread::scope(|scope| {
+            let asked = [&first, &other].map(|address| scope.spawn(|| hand_in(&rig, address, run)));
+            until("both processes with what they found", Duration::from_secs(6), || {
+                count("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") >= 2
+            });
+            client.kill().unwrap();
+            client.wait().unwrap();
+            asked.map(|asked| asked.join().unwrap())
+        });
+        // Both have it from the log, and there it stands once.
+        let entries = said.each_ref().map(|said| {
+            let lines = said
+                .lines()
+                .filter(|line| line.starts_with("E ") && line.contains("\"kind\":\"answer\""));
+            lines.collect::<Vec<_>>()
+        });
+        assert_eq!(entries[0].len(), 1, "{}", said[0]);
+        assert_eq!(entries[0], entries[1]);
+        assert_eq!(answers(), turn, "one disclosure for each question");
+    }
+    second.kill().unwrap();
+    second.wait().unwrap();
+    assert!(rig.entries(421_003) > 5);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use sanku_federation_protocol::body::{AccountBody, Body, RefusalBody, Salt, Subj
 use sanku_federation_protocol::entry::{Draft, RefusalEntry, Said};
 use sanku_federation_protocol::names::{Rule, StatementId};
 use sanku_federation_protocol::statement::{LONGEST_RUN, VerifiedRun};
-use sanku_store::StoreError;
+use sanku_store::{Effect, StoreError};
 use sanku_values::Time;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
@@ -148,7 +148,8 @@ impl<N: Network> Exchange<N> {
     }
 
     /// Logs one run's worth of what is to be said: of each question its drafts and what `account` gives beside them; nothing of
-    /// those that `skip` leaves for later. A withdrawal that came while we searched makes answers a refusal.
+    /// those that `skip` leaves for later. A withdrawal that came while we searched makes answers a refusal; what
+    /// another process of this node said while we searched is not said again.
     pub(crate) async fn say_turns(
         &self,
         asked: &Accepted,
@@ -162,14 +163,40 @@ impl<N: Network> Exchange<N> {
                 let mut drafts = turn.drafts.clone();
                 drafts.extend(account(place, turn)?);
                 if !drafts.is_empty() {
-                    parts.push(self.part(asked, turn.question, drafts, Vec::new()));
+                    let once = self.once(asked, turn, &drafts);
+                    parts.push(self.part(asked, turn.question, drafts, once.into_iter().collect()));
                 }
             }
             match self.say(asked, parts).await {
                 Err(ExchangeError::Store(StoreError::Withdrawn)) => self.withdraw_from(asked, turns).await?,
+                Err(ExchangeError::Store(StoreError::SaidMeanwhile)) => self.take_in(asked, turns).await?,
                 said => return said,
             }
         }
+    }
+
+    /// What decides a question is said once, whichever process comes first. A question of this node's own is leased to one.
+    fn once(&self, asked: &Accepted, turn: &Turn<'_>, drafts: &[Draft]) -> Option<Effect> {
+        let decides = |draft: &Draft| matches!(draft.said, Said::Answer(_) | Said::Refusal(_));
+        (asked.asker() != self.here() && drafts.iter().any(decides)).then(|| Effect::Once {
+            origin: asked.origin.clone(),
+            id: turn.question.id,
+            after: turn.said.iter().map(|run| run.first).max(),
+        })
+    }
+
+    /// What another process of this node said meanwhile counts, and joins what was said before: it is not said again.
+    async fn take_in(&self, asked: &Accepted, turns: &mut [Turn<'_>]) -> Result<(), ExchangeError> {
+        for turn in turns {
+            turn.said = self.store.said(&asked.origin, turn.question.id).await?;
+            let answered = answered(&turn.said);
+            turn.drafts.retain(|draft| match &draft.said {
+                Said::Answer(answer) => !answered.contains(&answer.subject),
+                Said::Refusal(refusal) => !refused(&turn.said, refusal.rule),
+                _ => true,
+            });
+        }
+        Ok(())
     }
 
     /// Answers under mandates that are withdrawn by now become refusals: what was found is not said.

@@ -29,11 +29,16 @@ pub(crate) struct Read {
     pub(crate) next: i64,
     /// Mandates that are withdrawn, and until when that counts.
     pub(crate) withdrawn: Withdrawn,
+    /// Where the newest run begins that was said about a question.
+    pub(crate) said: Newest,
     /// Orders that were executed.
     pub(crate) executed: BTreeSet<Hash>,
     /// Lines of batches' files that are questions, and until when.
     pub(crate) lines: HashMap<Hash, Time>,
 }
+
+/// By the asker's log and the question's id.
+type Newest = HashMap<(Origin, StatementId), u64>;
 
 /// By asker and mandate.
 type Withdrawn = HashMap<(DivisionCode, StatementId), Time>;
@@ -79,6 +84,8 @@ struct Rows {
     imports: Vec<[Value; 7]>,
     /// Mandates that must not be withdrawn, by asker.
     mandates: BTreeMap<i64, BTreeSet<String>>,
+    /// Questions about which nothing newer than this run must have been said: log and id, first index.
+    once: BTreeMap<(String, String), i64>,
     /// What is asked again then; a batch gives many back for the same time.
     again: (Option<(Origin, Option<i64>)>, Vec<Value>),
     /// Statements of other forms, in their order.
@@ -89,6 +96,7 @@ struct Rows {
 struct Moved {
     /// Size and time; number, size, time and checkpoint before.
     values: Vec<Value>,
+    number: i64,
     checkpoint: String,
 }
 
@@ -109,8 +117,8 @@ impl Rows {
         self.others.push((sql, values.collect()));
     }
 
-    /// The head moves first: it is the lock, and refuses whoever does not know the newest checkpoint, or that a mandate was
-    /// withdrawn.
+    /// The head moves first: it is the lock, and refuses whoever does not know the newest checkpoint, that a mandate was
+    /// withdrawn, or what another process said.
     fn script(mut self, head: Moved, now: Time) -> Script {
         self.give_back();
         let mut script = Script::default();
@@ -129,6 +137,16 @@ impl Rows {
             }
             let of_askers = of_askers.join(" OR ");
             sql += &format!(" AND NOT EXISTS (SELECT 1 FROM withdrawals WHERE until >= ? AND ({of_askers}))");
+        }
+        if !self.once.is_empty() {
+            let known = vec!["(?, ?, ?)"; self.once.len()].join(", ");
+            sql += &format!(
+                " AND NOT EXISTS (SELECT 1 FROM (VALUES {known}) AS known JOIN said ON said.origin = known.column1 AND said.id = known.column2 AND said.number = ? AND said.first > known.column3)"
+            );
+            for ((origin, id), first) in self.once {
+                values.extend([origin.into(), id.into(), first.into()]);
+            }
+            values.push(head.number.into());
         }
         values.push(head.checkpoint.into());
         script.push(&(sql + " THEN ? END"), values);
@@ -191,6 +209,7 @@ impl Sequencer {
         let mut learned: HashMap<String, Held> = HashMap::new();
         let mut imported = read.imports.clone();
         let mut withdrawn = read.withdrawn.clone();
+        let mut said = read.said.clone();
         let mut executed = read.executed.clone();
         let mut lines = read.lines.clone();
         let mut imports = Vec::new();
@@ -202,10 +221,12 @@ impl Sequencer {
                 let known = learned.get(name).or_else(|| read.held.get(name));
                 known.or_else(|| self.recent.of(name)).cloned().unwrap_or_default()
             };
-            let refused = job.parts.iter().find_map(|part| {
+            let for_good = job.parts.iter().find_map(|part| {
                 let stands = known(&part.key_name, &learned).leaf;
                 refused(&part.effects, stands, (&imported, &withdrawn, &executed), now)
             });
+            // Of the same question alone: what was said under another one's id is none of this caller's business.
+            let refused = for_good.or_else(|| said_meanwhile(job, &said));
             let mut lines_now = lines.clone();
             let taken = job.effects().any(|effect| match effect {
                 Effect::Asked {
@@ -276,6 +297,9 @@ impl Sequencer {
                             let leaf = leaf.or_else(|| statements.first().map(|statement| statement.leaf));
                             let leaf =
                                 leaf.ok_or_else(|| StoreError::Draft("a question without statements".to_owned()))?;
+                            if !drafts.is_empty() {
+                                said.insert((origin.clone(), *id), first);
+                            }
                             let [origin, id] = names(origin, *id);
                             if held.leaf.replace(leaf).is_none() {
                                 let leaf = leaf.bytes().to_vec();
@@ -304,6 +328,10 @@ impl Sequencer {
                             rows.holds(run, 1);
                         }
                         Effect::Holds(run) => rows.holds(run, 0),
+                        Effect::Once { origin, id, after } => {
+                            let after = after.map_or(-1, u64::cast_signed);
+                            rows.once.insert((origin.to_string(), id.to_string()), after);
+                        }
                         Effect::Executed { order, action } => {
                             executed.insert(*order);
                             let values = vec![
@@ -376,6 +404,7 @@ impl Sequencer {
                 time_before.into(),
                 before.into(),
             ],
+            number,
             checkpoint: text.clone(),
         };
         edge.signed = text;
@@ -439,6 +468,7 @@ impl Sequencer {
             | Effect::Received { .. }
             | Effect::Holds(_)
             | Effect::Under { .. }
+            | Effect::Once { .. }
             | Effect::Executed { .. }
             | Effect::Import(_) => {}
         }
@@ -506,6 +536,16 @@ fn refused(
         Effect::Import(import) => imported.get(&import.digest).map(|number| StoreError::AlreadyImported {
             number: number.unsigned_abs(),
         }),
+        _ => None,
+    })
+}
+
+/// Whether somebody said something about a question that the caller does not know.
+fn said_meanwhile(job: &Job, said: &Newest) -> Option<StoreError> {
+    job.effects().find_map(|effect| match effect {
+        Effect::Once { origin, id, after } if said.get(&(origin.clone(), *id)).copied() > *after => {
+            Some(StoreError::SaidMeanwhile)
+        }
         _ => None,
     })
 }

@@ -113,6 +113,9 @@ pub enum StoreError {
     /// The mandate was withdrawn before this could be written: nothing was written for this call.
     #[error("授权书已撤回，未写入 the mandate was withdrawn, nothing was written")]
     Withdrawn,
+    /// Another process of this node said something about the question meanwhile: nothing was written for this call.
+    #[error("另一进程已作出回答，未写入 another process said it meanwhile, nothing was written")]
+    SaidMeanwhile,
     /// The order was executed before: nothing was written for this call.
     #[error("指令已执行过，未写入 the order was executed before, nothing was written")]
     Executed,

@@ -73,6 +73,19 @@ macro_rules! read_for {
                 }
             }
         }
+        for (origin, id) in wanted.once {
+            let newest: Option<i64> =
+                sqlx::query("SELECT MAX(first) FROM said WHERE origin = $1 AND id = $2 AND number = $3")
+                    .bind(origin.to_string())
+                    .bind(id.to_string())
+                    .bind(i64::from($self.origin.number))
+                    .fetch_one(&mut *$tx)
+                    .await?
+                    .try_get(0)?;
+            if let Some(newest) = newest {
+                read.said.insert((origin.clone(), id), newest.unsigned_abs());
+            }
+        }
         for lines in wanted.lines.chunks($crate::script::ROWS) {
             let select = format!(
                 "SELECT line, expires FROM asked WHERE line IN ({})",
@@ -125,6 +138,8 @@ pub(crate) struct Wanted<'a> {
     /// By their askers' logs: ids, and the name of the key that a question's bodies are sealed with.
     pub(crate) questions: BTreeMap<&'a Origin, Vec<(StatementId, &'a str)>>,
     pub(crate) mandates: BTreeMap<DivisionCode, Vec<StatementId>>,
+    /// Questions about which nothing else must have been said.
+    pub(crate) once: Vec<(&'a Origin, StatementId)>,
     pub(crate) lines: Vec<Hash>,
     pub(crate) orders: Vec<Hash>,
     pub(crate) imports: Vec<Hash>,
@@ -141,6 +156,7 @@ impl<'a> Wanted<'a> {
                         wanted.questions.entry(origin).or_default().push((*id, &part.key_name));
                     }
                     Effect::Under { asker, mandate } => wanted.mandates.entry(*asker).or_default().push(*mandate),
+                    Effect::Once { origin, id, .. } => wanted.once.push((origin, *id)),
                     Effect::Asked { line: Some(line), .. } => wanted.lines.push(*line),
                     Effect::Executed { order, .. } => wanted.orders.push(*order),
                     Effect::Import(import) => wanted.imports.push(import.digest),

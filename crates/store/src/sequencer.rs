@@ -68,6 +68,16 @@ pub enum Effect {
         /// Until the mandate's end.
         until: Time,
     },
+    /// These statements are written only while nothing was said here about this question that the caller does not know: of
+    /// processes that search for the same question at the same moment one alone discloses.
+    Once {
+        /// The asker's log.
+        origin: Origin,
+        /// The question's id.
+        id: StatementId,
+        /// Where the newest run begins that the caller knows; nothing if it knows of none.
+        after: Option<u64>,
+    },
     /// These statements are written only while this asker's mandate is not withdrawn.
     Under {
         /// The asker's code.

@@ -123,6 +123,7 @@ async fn suite(url: &str) {
     effects_without_a_statement_are_refused(url).await;
     a_withdrawal_is_remembered_until_the_mandate_ends(url).await;
     g04_nothing_is_said_under_a_mandate_that_anybody_withdrew(url).await;
+    g05_of_two_that_answer_the_same_question_at_once_one_alone_does(url).await;
     a_row_under_another_number_is_not_served(url).await;
     the_tables_refuse_update_and_delete(url).await;
     what_is_due_is_claimed_once(url).await;
@@ -605,6 +606,43 @@ async fn g04_nothing_is_said_under_a_mandate_that_anybody_withdrew(url: &str) {
     assert!(calls.0.is_ok() && calls.1.is_ok() && calls.3.is_ok());
     assert!(is_withdrawn(&calls.2));
     assert_eq!(one.checkpoint().await.unwrap().0.size, before + 5);
+}
+
+async fn g05_of_two_that_answer_the_same_question_at_once_one_alone_does(url: &str) {
+    let (one, other) = (open(url).await, open(url).await);
+    let id = StatementId::generate(now());
+    let says = |store: &Store, what: &str, after: Option<Option<u64>>| {
+        let (origin, store, draft) = (origin(), store.clone(), act(what));
+        let mut effects = vec![Effect::Said {
+            origin: origin.clone(),
+            id,
+            leaf: Some(Hash::of(b"question")),
+            expires: now().plus(HOUR),
+        }];
+        effects.extend(after.map(|after| Effect::Once {
+            origin: origin.clone(),
+            id,
+            after,
+        }));
+        async move { store.append(key_name(&origin, id), vec![draft], effects).await }
+    };
+    let is_late = |said: &Result<_, _>| matches!(said, Err(StoreError::SaidMeanwhile));
+    // Both looked before either spoke: from two processes, then in one group.
+    let (a, b) = tokio::join!(says(&one, "a", Some(None)), says(&other, "b", Some(None)));
+    assert_eq!([&a, &b].map(is_late).iter().filter(|late| **late).count(), 1);
+    let first = a.or(b).unwrap().run.first;
+    assert!(is_late(&says(&one, "a", Some(None)).await) && is_late(&says(&other, "b", Some(None)).await));
+    let group = tokio::join!(says(&one, "a", Some(Some(first))), says(&one, "b", Some(Some(first))));
+    assert!(group.0.is_ok() && is_late(&group.1));
+    // Whoever knows it may go on; what commits without this condition, an account, is not held up.
+    let second = group.0.unwrap().run.first;
+    says(&other, "account", None).await.unwrap();
+    assert!(is_late(&says(&one, "c", Some(Some(second))).await));
+    let third = other.newest_said(&origin(), id).await.unwrap();
+    // This process wrote last and would not look again: another one said something, as its last word.
+    says(&one, "other", None).await.unwrap();
+    assert!(is_late(&says(&one, "c", Some(third)).await));
+    assert_eq!(one.said(&origin(), id).await.unwrap().len(), 4);
 }
 
 async fn a_row_under_another_number_is_not_served(url: &str) {

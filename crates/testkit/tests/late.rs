@@ -385,3 +385,44 @@ async fn s20_other_bytes_that_another_process_took_in_meanwhile_are_a_conflict()
         "a problem with its own status, before anything was said"
     );
 }
+
+#[tokio::test]
+async fn g05_a_question_that_two_processes_search_at_once_is_disclosed_once() {
+    let federation = Federation::of(&ALL).await;
+    let like = federation.ask(HERE, federation.case()).await;
+    let run = federation.forge(HERE, &like, |_, _| ()).await;
+    let twin = federation.twin(CITY).await.unwrap();
+    let hop = || sanku_exchange::Hop {
+        budget: Duration::from_secs(5),
+        only: None,
+        attempt: 1,
+        traceparent: String::new(),
+    };
+    let bytes = write_run(&run).into_bytes();
+    let all = |lines: Result<sanku_exchange::Lines, _>| async move {
+        let (mut lines, mut text) = (lines.unwrap(), String::new());
+        while let Some(line) = lines.recv().await {
+            text.push_str(std::str::from_utf8(&line).unwrap());
+        }
+        text
+    };
+    let (one, two) = tokio::join!(
+        async { all(federation.node(CITY).question(code(HERE), hop(), bytes.clone()).await).await },
+        async { all(twin.question(code(HERE), hop(), bytes.clone()).await).await },
+    );
+    let origin = &run.origin;
+    let id = run.statements.first().unwrap().entry.id;
+    let said = federation.node(CITY).store().said(origin, id).await.unwrap();
+    let statements = said.iter().flat_map(|run| &run.statements);
+    let mut answers = std::collections::BTreeMap::new();
+    for statement in statements {
+        if let Said::Answer(answer) = &statement.entry.said {
+            let line = String::from_utf8(statement.line.to_vec()).unwrap();
+            let before = answers.insert(answer.subject, line);
+            assert_eq!(before, None, "{} is disclosed twice", answer.subject);
+        }
+    }
+    assert_eq!(answers.len(), 2, "one answer for each subject");
+    let both_say = |line: &String| one.contains(line) && two.contains(line);
+    assert!(answers.values().all(both_say));
+}
