@@ -265,7 +265,7 @@ async fn lost(State(exchange): State<SharedExchange>, Json(log): Json<LostOf>) -
         let pass_on = async {
             while let Some(lost) = passed_on.recv().await {
                 for line in lost_lines(&lost) {
-                    let _ = sender.send(line).await;
+                    let _ = sender.send(line.to_string()).await;
                 }
             }
         };

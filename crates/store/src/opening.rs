@@ -11,6 +11,7 @@ use sanku_tlog::{Checkpoint, Frontier, Hash, SigningKey, VerifierKey, empty_root
 use sanku_values::Time;
 use sqlx::Row;
 
+use crate::blocks::root_level;
 use crate::database::on;
 use crate::ground::{IsOf, Recovering, Remembered, Unfit};
 use crate::log::{frontier_nodes, hash_of_row, held, node_of, place, place_of};
@@ -64,9 +65,9 @@ impl Rows {
         let (number, index) = (i64::from(log.number), frontier.size());
         let (line, leaf) = draft.entry(log, time);
         Entry::parse(&line).map_err(|error| StoreError::Draft(error.to_string()))?;
-        frontier.push(leaf, |level, at, hash| {
-            if level > 0 && level % 8 == 0 {
-                self.roots.push((number, i64::from(level / 8), at.cast_signed(), hash));
+        frontier.push(leaf, |height, at, hash| {
+            if let Some(level) = root_level(height) {
+                self.roots.push((number, level, at.cast_signed(), hash));
             }
         });
         let sealed = key.seal(place(number, index, leaf).as_bytes(), &draft.body)?;
