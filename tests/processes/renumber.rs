@@ -213,7 +213,7 @@ fn f38_killed_at_any_moment_of_a_renewal_it_is_taken_up_where_it_stopped() {
     assert_eq!(rig.node(HERE, &["log", "tiles", &dir]).status.code(), Some(0));
     let entries = rig.entries(HERE);
     let bytes = std::fs::read(Path::new(&dir).join(format!("tile/entries/000.p/{entries}"))).unwrap();
-    let opened = bytes.windows(10).filter(|word| word == b"\"log_open\"").count();
+    let opened = bytes.windows(10).filter(|word| word == b"\"log.open\"").count();
     assert_eq!(opened, 1);
 }
 
@@ -227,7 +227,8 @@ fn f38_the_provinces_own_log_gets_its_number_by_the_root() {
     rig.serve(420_000);
     let now = until(&rig, 420_000, "the new log is open", is_working);
     assert_eq!(now["log"]["origin"], "hubei.example/node/420000/2");
-    assert_eq!(rig.ask(&rig.case("after.json", |_| {})).0, 0);
+    let (code, result) = rig.ask(&rig.case("after.json", |_| {}));
+    assert_eq!(code, 0, "{result}");
     assert_eq!(status(&rig, 420_000)["state"], "working");
 }
 
@@ -294,5 +295,6 @@ fn f38_the_handbooks_own_words_lead_out_of_the_night() {
         }
     }
     assert_eq!(restarts, 1);
-    assert_eq!(rig.ask(&rig.case("after.json", |_| {})).0, 0);
+    let (code, result) = rig.ask(&rig.case("after.json", |_| {}));
+    assert_eq!(code, 0, "{result}");
 }

@@ -1,16 +1,18 @@
 //! Asking neighbours: concurrently, each under its own limit, every run verified before it goes anywhere.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use sanku_federation_protocol::body::{Observed, Rejected};
 use sanku_federation_protocol::entry::Said;
 use sanku_federation_protocol::gather::Gathered;
 use sanku_federation_protocol::names::Outcome;
 use sanku_federation_protocol::seal::SealingKey;
-use sanku_federation_protocol::statement::{BodyPart, RunError, UnverifiedRun, VerifiedRun};
+use sanku_federation_protocol::statement::{BodyPart, LogKeys, RunError, UnverifiedRun, VerifiedRun};
 use sanku_federation_protocol::stream::{Event, Reader, StreamError, write_run};
 use sanku_federation_protocol::trust::Trust;
 use sanku_tlog::Hash;
@@ -77,10 +79,15 @@ pub(crate) fn onward(
     behind.into_iter().collect()
 }
 
+/// What counts once a neighbour's notes were fetched.
+pub(crate) type Newer<'a> = dyn Fn(DivisionCode) -> BoxFuture<'a, Arc<Trust>> + Send + Sync + 'a;
+
 /// What asking a neighbour rests on.
 pub(crate) struct Way<'a, N> {
     pub(crate) network: &'a N,
-    pub(crate) trust: &'a Trust,
+    pub(crate) trust: Arc<Trust>,
+    /// Fetches a neighbour's notes: what counts then.
+    pub(crate) newer: &'a Newer<'a>,
     pub(crate) clock: &'a dyn Clock,
     /// Opens what is sealed to this node.
     pub(crate) sealing: &'a SealingKey,
@@ -126,7 +133,8 @@ pub(crate) async fn ask<N: Network>(
     let limit = hop.budget;
     let body = Bytes::from(write_run(&way.asked.run));
     let mut reading = Reading {
-        trust: way.trust,
+        trust: Arc::clone(&way.trust),
+        newer: Some(way.newer),
         asked: way.asked,
         here: way.here,
         sealing: (way.here == way.asked.asker()).then_some(way.sealing),
@@ -252,7 +260,9 @@ struct End {
 }
 
 struct Reading<'a> {
-    trust: &'a Trust,
+    trust: Arc<Trust>,
+    /// Until it was needed once.
+    newer: Option<&'a Newer<'a>>,
     asked: &'a Accepted,
     here: DivisionCode,
     /// At the asker: the key that opens what is sealed to it.
@@ -350,7 +360,13 @@ impl Reading<'_> {
         if about.is_empty() {
             about = (0..self.ends.len()).collect();
         }
-        let verified = match run.verify(self.trust) {
+        // A log that was opened a moment ago: its note is on its way, and the neighbour that gives us its run has it.
+        if self.trust.log_key(&run.origin).is_err()
+            && let Some(newer) = self.newer.take()
+        {
+            self.trust = newer(self.neighbour).await;
+        }
+        let verified = match run.verify(&*self.trust) {
             Ok(run) => self.fitting(run).await,
             Err(error) => Err(error),
         };

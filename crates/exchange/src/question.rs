@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use sanku_federation_protocol::names::{Outcome, Rule};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::statement::VerifiedRun;
@@ -376,6 +377,13 @@ impl<N: Network> Exchange<N> {
             let stretches = stretches.iter();
             stretches.map(move |(first, asked)| (neighbour, behind.clone(), *first, asked))
         });
+        let newer = |from| -> BoxFuture<'_, Arc<Trust>> {
+            Box::pin(async move {
+                self.pull_notes(from).await;
+                self.trust.load_full()
+            })
+        };
+        let newer: &neighbours::Newer<'_> = &newer;
         let asks = each.map(|(neighbour, behind, first, asked)| {
             let (trust, places) = (Arc::clone(&trust), &places);
             async move {
@@ -391,7 +399,8 @@ impl<N: Network> Exchange<N> {
                 };
                 let way = neighbours::Way {
                     network: &self.network,
-                    trust: &trust,
+                    trust,
+                    newer,
                     clock: &*self.clock,
                     sealing: &self.sealing,
                     peers: &self.peers,
