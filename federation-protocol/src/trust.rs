@@ -305,6 +305,12 @@ impl Trust {
         }
     }
 
+    /// Whether this very note is at hand.
+    pub fn holds(&self, name: &str, reference: NoteRef) -> bool {
+        self.note(name, Some(reference.number))
+            .is_some_and(|held| held.reference == reference)
+    }
+
     /// Digest over the list of (name, number, hash): `sanku-notes`.
     pub fn digest(&self) -> Hash {
         *self.digest.get_or_init(|| {

@@ -8,9 +8,11 @@ use futures_util::{StreamExt, TryStreamExt};
 use http::Method;
 use sanku_exchange::lost::Cursor;
 use sanku_exchange::{AskFailure, Hop, LogFile, Network, PeerStatus, Reply, Witnessed};
+use sanku_federation_protocol::entry::NoteRef;
 use sanku_federation_protocol::names::{Origin, Outcome};
 use sanku_federation_protocol::problem::ProblemKind;
 use sanku_federation_protocol::stream::MEDIA_TYPE;
+use sanku_federation_protocol::trust::Trust;
 use sanku_tlog::Hash;
 use sanku_transport::{PeerClients, TransportError};
 use sanku_values::DivisionCode;
@@ -52,6 +54,15 @@ impl PeerNetwork {
         }
         Ok((bytes, notes))
     }
+
+    /// The same, or nothing where the neighbour has no such thing.
+    async fn whole_if_any(&self, to: DivisionCode, path: &str) -> Result<Option<Bytes>, AskFailure> {
+        match self.whole(to, path).await {
+            Ok((bytes, _)) => Ok(Some(bytes.into())),
+            Err(failure) if failure.problem == Some(ProblemKind::NotFound) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
 }
 
 impl Network for PeerNetwork {
@@ -67,16 +78,10 @@ impl Network for PeerNetwork {
             headers.push(("sanku-only", codes.join(",")));
         }
         // Whoever did not even connect in the time there was is not there.
-        let connected_by = Instant::now() + hop.budget.saturating_sub(SAYING);
+        let connected_by = (hop.budget > CONNECTING).then(|| Instant::now() + hop.budget.saturating_sub(SAYING));
         let (method, path) = (Method::POST, "/v1/statements");
-        let sent = if hop.budget > CONNECTING {
-            self.0
-                .send_connected_by(connected_by, to, method, path, &headers, body)
-                .await
-        } else {
-            self.0.send(to, method, path, &headers, body).await
-        };
-        let response = sent.map_err(|error| failure(&error))?;
+        let sent = self.0.send_connected_by(connected_by, to, method, path, &headers, body);
+        let response = sent.await.map_err(|error| failure(&error))?;
         Ok(Reply {
             notes: response.notes.and_then(|digest| digest.parse().ok()),
             body: Box::pin(response.body.map_err(|error| failure(&error))),
@@ -96,11 +101,7 @@ impl Network for PeerNetwork {
 
     async fn log_file(&self, from: DivisionCode, log: &Origin, file: LogFile) -> Result<Option<Bytes>, AskFailure> {
         let path = format!("/v1/logs/{}/{}/{}", log.node, log.number, file.path());
-        match self.whole(from, &path).await {
-            Ok((bytes, _)) => Ok(Some(bytes.into())),
-            Err(failure) if failure.problem == Some(ProblemKind::NotFound) => Ok(None),
-            Err(failure) => Err(failure),
-        }
+        self.whole_if_any(from, &path).await
     }
 
     async fn held_of(
@@ -115,11 +116,7 @@ impl Network for PeerNetwork {
             "/v1/held/{}/{}/{holder}?from={index}&at={at}&after={after}",
             log.node, log.number
         );
-        match self.whole(from, &path).await {
-            Ok((bytes, _)) => Ok(Some(bytes.into())),
-            Err(failure) if failure.problem == Some(ProblemKind::NotFound) => Ok(None),
-            Err(failure) => Err(failure),
-        }
+        self.whole_if_any(from, &path).await
     }
 
     async fn status_of(&self, from: DivisionCode) -> Result<PeerStatus, AskFailure> {
@@ -129,22 +126,30 @@ impl Network for PeerNetwork {
         Ok(PeerStatus { notes, ..status })
     }
 
-    async fn notes_of(&self, from: DivisionCode) -> Result<Vec<String>, AskFailure> {
+    async fn notes_of(&self, from: DivisionCode, at_hand: &Trust) -> Result<Vec<String>, AskFailure> {
         let broken = || AskFailure::new(Outcome::PeerError, "not a list of notes");
-        let list: Vec<(String, u64, String)> =
+        let list: Vec<(String, u64, Hash)> =
             serde_json::from_slice(&self.whole(from, "/v1/notes").await?.0).map_err(|_| broken())?;
-        let mut notes = Vec::new();
         let mut wanted = Vec::new();
-        for (name, number, _) in list.into_iter().take(10_000) {
+        for (name, number, digest) in list.into_iter().take(10_000) {
+            if at_hand.holds(&name, NoteRef { number, digest }) {
+                continue;
+            }
             // Each of these rests on the one before.
             if name.ends_with("/root") || name.contains("/people/") {
                 let all = self.whole(from, &format!("/v1/notes/{name}/all")).await?.0;
-                let all: Vec<(u64, String)> = serde_json::from_slice(&all).map_err(|_| broken())?;
-                wanted.extend(all.into_iter().take(10_000).map(|(number, _)| (name.clone(), number)));
+                let all: Vec<(u64, Hash)> = serde_json::from_slice(&all).map_err(|_| broken())?;
+                let new = all.into_iter().take(10_000);
+                let new = new.filter(|(number, digest)| {
+                    let (number, digest) = (*number, *digest);
+                    !at_hand.holds(&name, NoteRef { number, digest })
+                });
+                wanted.extend(new.map(|(number, _)| (name.clone(), number)));
             } else {
                 wanted.push((name, number));
             }
         }
+        let mut notes = Vec::new();
         for (name, number) in wanted {
             notes.push(
                 String::from_utf8(self.whole(from, &format!("/v1/notes/{name}/{number}")).await?.0)

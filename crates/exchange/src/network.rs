@@ -9,6 +9,7 @@ use futures_util::Stream;
 use sanku_federation_protocol::names::{Origin, Outcome};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
 use sanku_federation_protocol::trace::Trace;
+use sanku_federation_protocol::trust::Trust;
 use sanku_tlog::Hash;
 use sanku_values::{DivisionCode, Time};
 
@@ -147,8 +148,13 @@ pub trait Network: Send + Sync + 'static {
         std::future::ready(Err(nobody))
     }
 
-    /// The newest notes that a neighbour has, and all of the roots and of people: each of those rests on the one before.
-    fn notes_of(&self, from: DivisionCode) -> impl Future<Output = Result<Vec<String>, AskFailure>> + Send;
+    /// The newest notes that a neighbour has, and all of the roots and of people: each of those rests on the one before. What
+    /// is at hand with the same text is left out.
+    fn notes_of(
+        &self,
+        from: DivisionCode,
+        at_hand: &Trust,
+    ) -> impl Future<Output = Result<Vec<String>, AskFailure>> + Send;
 
     /// Gives a neighbour a note.
     fn give_note(&self, to: DivisionCode, note: String) -> impl Future<Output = Result<(), AskFailure>> + Send;

@@ -29,7 +29,8 @@ impl<N: Network> Exchange<N> {
         if lately {
             return false;
         }
-        let notes = match in_time(self.network.notes_of(from)).await {
+        let at_hand = self.trust.load_full();
+        let notes = match in_time(self.network.notes_of(from, &at_hand)).await {
             Ok(notes) => notes,
             Err(failure) => {
                 tracing::info!(%from, why = %failure.why, "a neighbour's notes could not be fetched");

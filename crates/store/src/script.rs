@@ -112,16 +112,23 @@ pub(crate) trait RunWhole {
     fn run_whole(&self, script: Script) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
+/// One parameter more, for either database.
+macro_rules! add {
+    ($arguments:expr, $value:expr) => {
+        match $value {
+            Value::Integer(integer) => $arguments.add(integer),
+            Value::Maybe(integer) => $arguments.add(integer),
+            Value::Text(text) => $arguments.add(text),
+            Value::Bytes(bytes) => $arguments.add(bytes),
+        }
+        .map_err(Error::Encode)
+    };
+}
+
 async fn run_text(connection: &mut SqliteConnection, text: String, values: Vec<Value>) -> Result<(), Error> {
     let mut arguments = sqlx::sqlite::SqliteArguments::default();
     for value in values {
-        match value {
-            Value::Integer(integer) => arguments.add(integer),
-            Value::Maybe(integer) => arguments.add(integer),
-            Value::Text(text) => arguments.add(text),
-            Value::Bytes(bytes) => arguments.add(bytes),
-        }
-        .map_err(Error::Encode)?;
+        add!(arguments, value)?;
     }
     sqlx::query_with(AssertSqlSafe(text), arguments)
         .execute(connection)
@@ -198,13 +205,7 @@ impl Run for PgConnection {
             let sql = match statement {
                 Statement::One(sql, values) => {
                     for value in values {
-                        match value {
-                            Value::Integer(integer) => arguments.add(integer),
-                            Value::Maybe(integer) => arguments.add(integer),
-                            Value::Text(text) => arguments.add(text),
-                            Value::Bytes(bytes) => arguments.add(bytes),
-                        }
-                        .map_err(Error::Encode)?;
+                        add!(arguments, value)?;
                     }
                     numbered(&sql)
                 }

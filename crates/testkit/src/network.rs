@@ -10,6 +10,7 @@ use sanku_exchange::lost::Cursor;
 use sanku_exchange::{AskFailure, Hop, LogFile, Network, PeerStatus, Reply, WitnessAnswer, Witnessed};
 use sanku_federation_protocol::names::{Origin, Outcome};
 use sanku_federation_protocol::problem::{Problem, ProblemKind};
+use sanku_federation_protocol::trust::Trust;
 use sanku_tlog::NotCosigned;
 use sanku_values::DivisionCode;
 use tokio::sync::watch;
@@ -391,14 +392,15 @@ impl Network for Line {
         })
     }
 
-    async fn notes_of(&self, from: DivisionCode) -> Result<Vec<String>, AskFailure> {
+    async fn notes_of(&self, from: DivisionCode, at_hand: &Trust) -> Result<Vec<String>, AskFailure> {
         self.process.lives().await;
         if let Some(air) = self.wires.air() {
             air.pass(self.from, from).await?;
         }
         let node = self.reach(from)?;
         let trust = node.trust();
-        Ok(trust.all().map(|(_, held)| held.bytes.to_string()).collect())
+        let new = trust.all().filter(|(name, held)| !at_hand.holds(name, held.reference));
+        Ok(new.map(|(_, held)| held.bytes.to_string()).collect())
     }
 
     async fn give_note(&self, to: DivisionCode, note: String) -> Result<(), AskFailure> {

@@ -160,20 +160,13 @@ impl PeerClients {
         headers: &[(&'static str, String)],
         body: Bytes,
     ) -> Result<Response, TransportError> {
-        let request = Request {
-            method,
-            path,
-            headers,
-            body,
-            connected_by: None,
-        };
-        self.respond(to, request).await
+        self.send_connected_by(None, to, method, path, headers, body).await
     }
 
     /// The same; where nobody has answered a handshake by an instant it fails with [`TransportError::NotConnected`].
     pub async fn send_connected_by(
         &self,
-        by: Instant,
+        connected_by: Option<Instant>,
         to: DivisionCode,
         method: http::Method,
         path: &str,
@@ -185,12 +178,8 @@ impl PeerClients {
             path,
             headers,
             body,
-            connected_by: Some(by),
+            connected_by,
         };
-        self.respond(to, request).await
-    }
-
-    async fn respond(&self, to: DivisionCode, request: Request<'_>) -> Result<Response, TransportError> {
         let (response, mut waiting) = self.answered(to, request).await?;
         let notes = response
             .headers()

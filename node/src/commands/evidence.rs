@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use sanku_exchange::{AskFailure, Exchange, Hop, LogFile, Network, OwnKeys, Reply, Witnessed};
 use sanku_federation_protocol::evidence;
 use sanku_federation_protocol::names::{Origin, Outcome, StatementId};
+use sanku_federation_protocol::trust::Trust;
 use sanku_tlog::Hash;
 use sanku_values::{Clock, DivisionCode, SystemClock};
 use serde_json::json;
@@ -32,7 +33,7 @@ impl Network for NoNetwork {
         Err(AskFailure::new(Outcome::Unreachable, "offline"))
     }
 
-    async fn notes_of(&self, _: DivisionCode) -> Result<Vec<String>, AskFailure> {
+    async fn notes_of(&self, _: DivisionCode, _: &Trust) -> Result<Vec<String>, AskFailure> {
         Err(AskFailure::new(Outcome::Unreachable, "offline"))
     }
 

@@ -116,7 +116,7 @@ async fn whoever_does_not_connect_in_time_is_told_from_whoever_is_slow() {
         let method = http::Method::GET;
         province
             .clients
-            .send_connected_by(by, code(CITY), method, path, &[], Bytes::new())
+            .send_connected_by(Some(by), code(CITY), method, path, &[], Bytes::new())
     };
     assert!(call("/slow").await.is_ok(), "it takes 300 ms, over a connection");
     relay.swallowed.store(usize::MAX, Ordering::SeqCst);
