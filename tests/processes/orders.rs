@@ -285,7 +285,7 @@ impl Governed {
 }
 
 #[test]
-fn c13_c14_two_people_suspend_a_district_and_two_let_it_back() {
+fn c13_c14_two_people_suspend_a_district_two_let_it_back_and_two_revoke_it() {
     let this = Governed::start();
     let case = |name: &str| this.rig.case(name, |_| {});
     this.until(&case("before"), "answered");
@@ -321,6 +321,11 @@ fn c13_c14_two_people_suspend_a_district_and_two_let_it_back() {
     assert_eq!(this.execute("resume.order"), (0, "executed".to_owned()));
     this.until(&case("back"), "answered");
 
+    this.propose("a1", "revoke.order", &[], &["revoke", "421003"]);
+    this.approve("a2", "revoke.order", &[]);
+    assert_eq!(this.execute("revoke.order"), (0, "executed".to_owned()));
+    this.until(&case("revoked"), "not_trusted");
+
     // C-14: the acts stand in the log, each with both persons.
     let bundle = this.path("tiles");
     assert!(this.rig.node(420_000, &["log", "tiles", &bundle]).status.success());
@@ -330,11 +335,13 @@ fn c13_c14_two_people_suspend_a_district_and_two_let_it_back() {
         .flat_map(|entry| files(&entry.path()))
         .map(|file| String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned())
         .collect();
-    assert_eq!(text.matches("\"action\":\"order.execute\"").count(), 2, "{text}");
-    assert!(text.contains("\"ordered\":\"node.suspend\"") && text.contains("\"ordered\":\"node.resume\""));
+    assert_eq!(text.matches("\"action\":\"order.execute\"").count(), 3, "{text}");
+    for action in ["suspend", "resume", "revoke"] {
+        assert!(text.contains(&format!("\"ordered\":\"node.{action}\"")), "{action}");
+    }
     let audit = json_of(&this.rig.node(420_000, &["certs", "audit", "--json"]));
     let rows = audit["orders"].as_array().unwrap();
-    assert_eq!(rows.len(), 2, "{audit:#}");
+    assert_eq!(rows.len(), 3, "{audit:#}");
     assert_eq!(rows[0]["signers"], serde_json::json!(["a1", "a2"]));
     assert_eq!(
         (rows[0]["action"].as_str(), rows[0]["done"].as_bool()),

@@ -12,7 +12,7 @@ use sanku_federation_protocol::acts::{LogClose, LogOpen, Public};
 use sanku_federation_protocol::entry::{Entry, Said};
 use sanku_federation_protocol::evidence::{self, Fault, NoEvidence, Report};
 use sanku_federation_protocol::names::{Origin, Outcome, StatementId};
-use sanku_federation_protocol::statement::RunError;
+use sanku_federation_protocol::statement::{LogKeys as _, RunError};
 use sanku_federation_protocol::stream::write_run;
 use sanku_store::Store;
 use sanku_testkit::{Fault as Broken, Federation, HEAD, code, notes, outcome};
@@ -445,6 +445,31 @@ async fn the_provinces_log_is_opened_once_more_than_half_of_its_subordinates_wer
     assert_eq!(federation.node(PROVINCE).store().recovering(), None);
     let asked = federation.ask(PROVINCE, federation.case()).await;
     assert_eq!(ends(&asked), BTreeSet::from([Outcome::Answered]));
+}
+
+#[tokio::test]
+async fn a_log_opened_a_moment_ago_counts_where_its_note_had_not_come_yet() {
+    let mut federation = Federation::of(&ALL).await;
+    for of in ALL {
+        let _ = witness(&federation, of).await;
+    }
+    federation.later(MINUTE);
+    let now = federation.clock.now();
+    federation.notary.renumber(code(PROVINCE), None, now);
+    // The province alone has the note, and cannot push it.
+    federation.wires.spoil(PROVINCE, CITY, Broken::Down);
+    let note = federation.notary.registry_note(now);
+    federation.node(PROVINCE).take_notes(vec![note], None).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    federation.wires.mend();
+    federation.restart(PROVINCE).await.unwrap();
+    federation.node(PROVINCE).ask_what_was_seen().await;
+    for of in [CITY, HERE] {
+        assert!(federation.node(of).trust().log_key(&log(PROVINCE, 2)).is_err());
+    }
+    let asked = federation.ask(HERE, federation.case()).await;
+    assert_eq!(outcome(&asked, PROVINCE), Outcome::Answered);
+    assert_eq!(federation.node(PROVINCE).store().origin(), &log(PROVINCE, 2));
 }
 
 #[tokio::test]
