@@ -336,8 +336,8 @@ fn c13_c14_two_people_suspend_a_district_two_let_it_back_and_two_revoke_it() {
         .map(|file| String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned())
         .collect();
     assert_eq!(text.matches("\"action\":\"order.execute\"").count(), 3, "{text}");
-    for action in ["suspend", "resume", "revoke"] {
-        assert!(text.contains(&format!("\"ordered\":\"node.{action}\"")), "{action}");
+    for action in ["node.suspend", "node.resume", "revoke"] {
+        assert!(text.contains(&format!("\"ordered\":\"{action}\"")), "{action}");
     }
     let audit = json_of(&this.rig.node(420_000, &["certs", "audit", "--json"]));
     let rows = audit["orders"].as_array().unwrap();
